@@ -1,0 +1,84 @@
+package chain
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"math/bits"
+)
+
+// Frontier is the right edge of an RFC 6962 tree: the roots of the complete
+// subtrees from which the tree's root follows. It takes new leaves without
+// knowing the old ones. The zero value is the empty tree; a copy is independent.
+type Frontier struct {
+	size  uint64
+	nodes [64]Hash // nodes[i] is set where bit i of size is
+}
+
+// LeafHash is the RFC 6962 leaf hash of a link.
+func LeafHash(l *Link) Hash {
+	var b [1 + LinkSize]byte
+	l.put((*[LinkSize]byte)(b[1:]))
+	return sha256.Sum256(b[:])
+}
+
+func nodeHash(left, right Hash) Hash {
+	var b [65]byte
+	b[0] = 1
+	copy(b[1:], left[:])
+	copy(b[33:], right[:])
+	return sha256.Sum256(b[:])
+}
+
+// Size is the number of leaves.
+func (f *Frontier) Size() uint64 { return f.size }
+
+// Append adds a leaf.
+func (f *Frontier) Append(leaf Hash) {
+	i := 0
+	for ; f.size>>i&1 == 1; i++ {
+		leaf = nodeHash(f.nodes[i], leaf)
+		f.nodes[i] = Hash{}
+	}
+	f.nodes[i] = leaf
+	f.size++
+}
+
+// Root is the tree's root; that of the empty tree is SHA-256 of nothing.
+func (f *Frontier) Root() Hash {
+	if f.size == 0 {
+		return sha256.Sum256(nil)
+	}
+	i := bits.TrailingZeros64(f.size)
+	root := f.nodes[i]
+	for i++; i < bits.Len64(f.size); i++ {
+		if f.size>>i&1 == 1 {
+			root = nodeHash(f.nodes[i], root)
+		}
+	}
+	return root
+}
+
+// Hashes are the roots of the complete subtrees, the largest first.
+func (f *Frontier) Hashes() []Hash {
+	out := make([]Hash, 0, bits.OnesCount64(f.size))
+	for i := bits.Len64(f.size) - 1; i >= 0; i-- {
+		if f.size>>i&1 == 1 {
+			out = append(out, f.nodes[i])
+		}
+	}
+	return out
+}
+
+// NewFrontier puts a frontier together from what Hashes gave.
+func NewFrontier(size uint64, hashes []Hash) (Frontier, error) {
+	f := Frontier{size: size}
+	if size >= 1<<63 || len(hashes) != bits.OnesCount64(size) {
+		return Frontier{}, fmt.Errorf("a frontier of size %d has %d hashes, not %d", size, bits.OnesCount64(size), len(hashes))
+	}
+	for i := bits.Len64(size) - 1; i >= 0; i-- {
+		if size>>i&1 == 1 {
+			f.nodes[i], hashes = hashes[0], hashes[1:]
+		}
+	}
+	return f, nil
+}

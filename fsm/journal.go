@@ -1,0 +1,94 @@
+package fsm
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+
+	"github.com/understudy-ha/understudy/chain"
+)
+
+// JournalEntry is a committed entry that made links.
+type JournalEntry struct {
+	Index, Term uint64
+	First       uint64
+	Kind        EntryKind
+	Time        int64
+	Steps       []Step
+	Record      []byte
+	Last        chain.Hash
+	size        int
+}
+
+// Link is the link of an entry that carries a record, after the tip.
+func (e *JournalEntry) Link(tip *chain.Tip) chain.Link {
+	x := Entry{Kind: e.Kind, Term: e.Term, Record: e.Record, Time: e.Time}
+	return tip.Next(x.draft())
+}
+
+// links is how many links the entry made.
+func (e *JournalEntry) links() uint64 { return uint64(max(len(e.Steps), 1)) }
+
+// entry is the log entry that this was.
+func (e *JournalEntry) entry(ordinal uint64) *Entry {
+	return &Entry{Kind: e.Kind, Term: e.Term, Ordinal: ordinal, First: e.First, Steps: e.Steps, Record: e.Record, Time: e.Time, Last: e.Last}
+}
+
+// journal is the committed entries with links from seq from on. Entries are
+// never changed, so readers may keep slices of it.
+type journal struct {
+	entries []JournalEntry
+	from    uint64
+	steps   int
+	bytes   int
+}
+
+// ErrPruned: the journal no longer reaches back so far.
+var ErrPruned = errors.New("the journal is pruned")
+
+func (j *journal) add(e JournalEntry) {
+	j.entries = append(j.entries, e)
+	j.steps += len(e.Steps)
+	j.bytes += e.size
+}
+
+// find is the index of the first entry whose links reach seq or beyond.
+func (j *journal) find(seq uint64) int {
+	return sort.Search(len(j.entries), func(i int) bool { return j.entries[i].First+j.entries[i].links() > seq })
+}
+
+// lastAt is the hash of the link at seq if an entry ends there.
+func (j *journal) lastAt(seq uint64) (chain.Hash, bool) {
+	i := j.find(seq)
+	if i == len(j.entries) || j.entries[i].First+j.entries[i].links()-1 != seq {
+		return chain.Hash{}, false
+	}
+	return j.entries[i].Last, true
+}
+
+// prune drops the entries before seq from.
+func (j *journal) prune(from uint64) {
+	i := j.find(from)
+	if i == 0 || from <= j.from {
+		return
+	}
+	for k := range j.entries[:i] {
+		j.steps -= len(j.entries[k].Steps)
+		j.bytes -= j.entries[k].size
+	}
+	j.entries = append([]JournalEntry(nil), j.entries[i:]...) // lets the old ones go
+	j.from = from
+}
+
+// Journal is the committed entries whose links are at seq from and after, with
+// their boundaries. from must be the first link of an entry.
+func (s *State) Journal(from uint64) ([]JournalEntry, error) {
+	if from < s.journal.from {
+		return nil, fmt.Errorf("%w: it begins at seq %d, %d was asked for", ErrPruned, s.journal.from, from)
+	}
+	es := s.journal.entries[s.journal.find(from):]
+	return es[:len(es):len(es)], nil
+}
+
+// JournalSize is the number of steps and bytes in the journal.
+func (s *State) JournalSize() (steps, bytes int) { return s.journal.steps, s.journal.bytes }
