@@ -100,6 +100,9 @@ func TestAppendRefuses(t *testing.T) {
 }
 
 func TestNoAllocation(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
 	tip, err := chain.Genesis(testkit.Founding(1))
 	require.NoError(t, err)
 	payload := make([]byte, 1024)

@@ -1,0 +1,164 @@
+// Package durable is the file layer under everything a member stores by
+// itself: a small file system interface with one real and one in-memory
+// implementation, and files that are written whole, atomically and sealed with
+// a digest.
+//
+// The in-memory one keeps what was not synced apart: Crash forgets it, as a
+// power cut would. A hook sees every operation and can fail or stall it.
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// File is an open file. ReadAt may be called concurrently with everything else.
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	Size() (int64, error)
+	Truncate(size int64) error
+	Sync() error
+}
+
+// FS is a directory. Names are relative and use slashes. Files are made with
+// mode 0600, directories with 0700.
+type FS interface {
+	Open(name string, create bool) (File, error)
+	ReadFile(name string, max int64) ([]byte, error)
+	WriteFile(name string, data []byte) error // atomic and durable
+	Rename(from, to string) error             // durable
+	Remove(name string) error
+	RemoveAll(name string) error
+	MkdirAll(name string) error
+	List(dir string) ([]string, error) // sorted names; none if dir is not there
+	SyncDir(dir string) error
+	Sub(dir string) FS
+	Free() (uint64, error) // bytes
+}
+
+// ErrDamaged: bytes on disk are not those that were written.
+var ErrDamaged = errors.New("damaged on disk")
+
+// ErrTooLarge: a file is larger than its reader allows.
+var ErrTooLarge = errors.New("file too large")
+
+type osFS struct{ root string }
+
+// OS is a directory of the machine.
+func OS(root string) FS { return osFS{root} }
+
+func (o osFS) path(name string) string { return filepath.Join(o.root, filepath.FromSlash(name)) }
+
+type osFile struct{ *os.File }
+
+func (f osFile) Size() (int64, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return st.Size(), nil
+}
+
+func (o osFS) Open(name string, create bool) (File, error) {
+	flags := os.O_RDWR
+	if create {
+		flags |= os.O_CREATE
+	}
+	f, err := os.OpenFile(o.path(name), flags, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
+func (o osFS) ReadFile(name string, max int64) ([]byte, error) {
+	f, err := os.Open(o.path(name))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readAll(f, name, max)
+}
+
+func readAll(r io.Reader, name string, max int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, max+1))
+	if err == nil && int64(len(b)) > max {
+		err = fmt.Errorf("%s: %w: over %d bytes", name, ErrTooLarge, max)
+	}
+	return b, err
+}
+
+func (o osFS) WriteFile(name string, data []byte) (err error) {
+	path := o.path(name)
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".tmp*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func (o osFS) Rename(from, to string) error {
+	if err := os.Rename(o.path(from), o.path(to)); err != nil {
+		return err
+	}
+	return errors.Join(syncDir(filepath.Dir(o.path(from))), syncDir(filepath.Dir(o.path(to))))
+}
+
+func (o osFS) Remove(name string) error    { return os.Remove(o.path(name)) }
+func (o osFS) RemoveAll(name string) error { return os.RemoveAll(o.path(name)) }
+func (o osFS) MkdirAll(name string) error  { return os.MkdirAll(o.path(name), 0o700) }
+func (o osFS) SyncDir(dir string) error    { return syncDir(o.path(dir)) }
+func (o osFS) Sub(dir string) FS           { return osFS{o.path(dir)} }
+
+func (o osFS) List(dir string) ([]string, error) {
+	es, err := os.ReadDir(o.path(dir))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	names := make([]string, len(es))
+	for i, e := range es {
+		names[i] = e.Name()
+	}
+	return names, err
+}
+
+func (o osFS) Free() (uint64, error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(o.root, &st); err != nil {
+		return 0, err
+	}
+	return st.Bavail * uint64(st.Bsize), nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

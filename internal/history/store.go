@@ -1,0 +1,318 @@
+// Package history keeps every link of a chain on one member's disk, with the
+// tree hashes over them and the records that some carry, so that any proof can
+// be made in O(log n) reads.
+//
+// Three files: links (224 bytes each, by seq), hashes (32 bytes each, in the
+// order of golang.org/x/mod/sumdb/tlog's stored hashes) and records with an
+// index. Everything authenticates itself: a link against the hash that the
+// tree has of it, a hash against the root, a record against its link. One
+// goroutine writes; any number read at the same time.
+package history
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/internal/durable"
+)
+
+// Store is a chain's history. It implements continuity.Source.
+type Store struct {
+	links, hashes, records, index durable.File
+	size                          atomic.Uint64
+	recEnd                        int64 // writer's
+	idxN                          atomic.Int64
+	origin                        chain.Origin
+}
+
+const (
+	frameHead = 8 + 4 + 32 // seq, length, digest
+	idxSize   = 16         // seq, offset
+	maxRecord = 1 << 20
+)
+
+// Open opens or makes the store of a chain. Links whose hashes are not whole,
+// as a crash leaves them, are cut.
+func Open(fs durable.FS, origin chain.Origin) (*Store, error) {
+	if err := fs.MkdirAll("."); err != nil {
+		return nil, err
+	}
+	s := &Store{origin: origin}
+	for name, f := range map[string]*durable.File{"links": &s.links, "hashes": &s.hashes, "records": &s.records, "index": &s.index} {
+		var err error
+		if *f, err = fs.Open(name, true); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	if err := fs.SyncDir("."); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	if err := s.recover(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Store) recover() error {
+	nl, err := s.links.Size()
+	if err != nil {
+		return err
+	}
+	nh, err := s.hashes.Size()
+	if err != nil {
+		return err
+	}
+	n := nl / chain.LinkSize
+	for n > 0 && tlog.StoredHashCount(n) > nh/32 {
+		n--
+	}
+	ni, err := s.index.Size()
+	if err != nil {
+		return err
+	}
+	if s.recEnd, err = s.records.Size(); err != nil {
+		return err
+	}
+	s.idxN.Store(ni / idxSize)
+	return s.cut(uint64(n))
+}
+
+// Size is the number of links.
+func (s *Store) Size() uint64 { return s.size.Load() }
+
+// Append adds the next links. It does not sync.
+func (s *Store) Append(links []chain.Link) error {
+	if len(links) == 0 {
+		return nil
+	}
+	size := s.size.Load()
+	buf := make([]byte, 0, len(links)*chain.LinkSize)
+	var hs []byte
+	first := tlog.StoredHashIndex(0, int64(size))
+	for i := range links {
+		l := &links[i]
+		if l.Seq != size+uint64(i) || l.Origin != s.origin {
+			return fmt.Errorf("link at seq %d of %s cannot follow %d links of %s", l.Seq, l.Origin.Short(), size+uint64(i), s.origin.Short())
+		}
+		b := l.Bytes()
+		buf = append(buf, b[:]...)
+		stored, err := tlog.StoredHashesForRecordHash(int64(l.Seq), tlog.Hash(chain.LeafHash(l)), s.reader(first, hs))
+		if err != nil {
+			return err
+		}
+		for _, h := range stored {
+			hs = append(hs, h[:]...)
+		}
+	}
+	if _, err := s.links.WriteAt(buf, int64(size)*chain.LinkSize); err != nil {
+		return err
+	}
+	if _, err := s.hashes.WriteAt(hs, first*32); err != nil {
+		return err
+	}
+	s.size.Store(size + uint64(len(links)))
+	return nil
+}
+
+// reader reads stored hashes from the file and, from first on, from fresh.
+func (s *Store) reader(first int64, fresh []byte) tlog.HashReader {
+	return tlog.HashReaderFunc(func(ix []int64) ([]tlog.Hash, error) {
+		out := make([]tlog.Hash, len(ix))
+		for i, x := range ix {
+			if x >= first {
+				at := (x - first) * 32
+				if at+32 > int64(len(fresh)) {
+					return nil, fmt.Errorf("stored hash %d is not there yet", x)
+				}
+				copy(out[i][:], fresh[at:])
+				continue
+			}
+			if _, err := s.hashes.ReadAt(out[i][:], x*32); err != nil {
+				return nil, fmt.Errorf("stored hash %d: %w: %w", x, durable.ErrDamaged, err)
+			}
+		}
+		return out, nil
+	})
+}
+
+// ReadHashes reads stored hashes by tlog's index.
+func (s *Store) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
+	return s.reader(tlog.StoredHashIndex(0, int64(s.Size())), nil).ReadHashes(indexes)
+}
+
+// Link reads a link and checks it against the tree.
+func (s *Store) Link(seq uint64) (chain.Link, error) {
+	if seq >= s.Size() {
+		return chain.Link{}, fmt.Errorf("link %d: %w: there are %d", seq, os.ErrNotExist, s.Size())
+	}
+	var b [chain.LinkSize]byte
+	if _, err := s.links.ReadAt(b[:], int64(seq)*chain.LinkSize); err != nil {
+		return chain.Link{}, fmt.Errorf("link %d: %w: %w", seq, durable.ErrDamaged, err)
+	}
+	l, err := chain.ParseLink(b[:])
+	if err != nil {
+		return l, fmt.Errorf("link %d: %w: %w", seq, durable.ErrDamaged, err)
+	}
+	hs, err := s.ReadHashes([]int64{tlog.StoredHashIndex(0, int64(seq))})
+	if err != nil {
+		return l, err
+	}
+	if l.Seq != seq || l.Origin != s.origin || chain.Hash(hs[0]) != chain.LeafHash(&l) {
+		return l, fmt.Errorf("link %d: %w: the tree has another one", seq, durable.ErrDamaged)
+	}
+	return l, nil
+}
+
+// PutRecord stores the record of a link, in rising order of seq. Storing one
+// again does nothing.
+func (s *Store) PutRecord(seq uint64, record []byte) error {
+	n := s.idxN.Load()
+	if n > 0 {
+		last, _, err := s.idx(n - 1)
+		if err != nil {
+			return err
+		}
+		if last >= seq {
+			return nil
+		}
+	}
+	if len(record) > maxRecord {
+		return fmt.Errorf("record of %d bytes at seq %d", len(record), seq)
+	}
+	b := binary.BigEndian.AppendUint64(nil, seq)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(record)))
+	d := chain.Derive("stored record", b, record)
+	b = append(append(b, d[:]...), record...)
+	if _, err := s.records.WriteAt(b, s.recEnd); err != nil {
+		return err
+	}
+	x := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, seq), uint64(s.recEnd))
+	if _, err := s.index.WriteAt(x, n*idxSize); err != nil {
+		return err
+	}
+	s.recEnd += int64(len(b))
+	s.idxN.Store(n + 1)
+	return nil
+}
+
+func (s *Store) idx(i int64) (seq uint64, off int64, err error) {
+	var b [idxSize]byte
+	if _, err := s.index.ReadAt(b[:], i*idxSize); err != nil {
+		return 0, 0, fmt.Errorf("record index: %w: %w", durable.ErrDamaged, err)
+	}
+	return binary.BigEndian.Uint64(b[:]), int64(binary.BigEndian.Uint64(b[8:])), nil
+}
+
+// Record reads the record of the link at seq.
+func (s *Store) Record(seq uint64) ([]byte, error) {
+	lo, hi := int64(0), s.idxN.Load()
+	for lo < hi {
+		mid := (lo + hi) / 2
+		at, off, err := s.idx(mid)
+		switch {
+		case err != nil:
+			return nil, err
+		case at == seq:
+			return s.recordAt(seq, off)
+		case at < seq:
+			lo = mid + 1
+		default:
+			hi = mid
+		}
+	}
+	return nil, fmt.Errorf("record of seq %d: %w", seq, os.ErrNotExist)
+}
+
+func (s *Store) recordAt(seq uint64, off int64) ([]byte, error) {
+	damaged := fmt.Errorf("record of seq %d: %w", seq, durable.ErrDamaged)
+	var head [frameHead]byte
+	if _, err := s.records.ReadAt(head[:], off); err != nil {
+		return nil, damaged
+	}
+	n := binary.BigEndian.Uint32(head[8:])
+	if binary.BigEndian.Uint64(head[:]) != seq || n > maxRecord {
+		return nil, damaged
+	}
+	rec := make([]byte, n)
+	if _, err := s.records.ReadAt(rec, off+frameHead); err != nil || chain.Derive("stored record", head[:12], rec) != chain.Hash(head[12:]) {
+		return nil, damaged
+	}
+	return rec, nil
+}
+
+// Truncate drops all links and records from size on.
+func (s *Store) Truncate(size uint64) error {
+	if size > s.Size() {
+		return fmt.Errorf("cannot cut %d links to %d", s.Size(), size)
+	}
+	return s.cut(size)
+}
+
+func (s *Store) cut(size uint64) error {
+	s.size.Store(size)
+	n := s.idxN.Load()
+	for n > 0 {
+		seq, off, err := s.idx(n - 1)
+		if err == nil && seq < size {
+			if _, err = s.recordAt(seq, off); err == nil {
+				break
+			}
+		}
+		// Beyond the end, or torn by a crash: its link brings it again.
+		if err == nil && off < s.recEnd {
+			s.recEnd = off
+		}
+		n--
+	}
+	if n == 0 {
+		s.recEnd = 0
+	}
+	s.idxN.Store(n)
+	return errors.Join(
+		s.links.Truncate(int64(size)*chain.LinkSize), s.hashes.Truncate(tlog.StoredHashCount(int64(size))*32),
+		s.index.Truncate(n*idxSize), s.records.Truncate(s.recEnd))
+}
+
+// Check compares the tree with a frontier of the same size, and the newest
+// links with the tree.
+func (s *Store) Check(f chain.Frontier) error {
+	size := s.Size()
+	if f.Size() != size {
+		return fmt.Errorf("history has %d links, %d were expected", size, f.Size())
+	}
+	root, err := tlog.TreeHash(int64(size), s)
+	if err != nil {
+		return fmt.Errorf("%w: %w", durable.ErrDamaged, err)
+	}
+	if chain.Hash(root) != f.Root() {
+		return fmt.Errorf("%w: the history's root is not the group's", durable.ErrDamaged)
+	}
+	for seq := size - min(size, 64); seq < size; seq++ {
+		if _, err := s.Link(seq); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Sync makes everything appended durable.
+func (s *Store) Sync() error {
+	return errors.Join(s.links.Sync(), s.hashes.Sync(), s.records.Sync(), s.index.Sync())
+}
+
+// Close closes the files; it does not sync.
+func (s *Store) Close() error {
+	var errs []error
+	for _, f := range []durable.File{s.links, s.hashes, s.records, s.index} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,155 @@
+package history_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/internal/durable"
+	"github.com/understudy-ha/understudy/internal/history"
+	"github.com/understudy-ha/understudy/internal/testkit"
+)
+
+// grow makes a chain of n links; every tenth is a seal with a record.
+func grow(t *testing.T, n int) (links []chain.Link, records map[uint64][]byte, tips []chain.Tip) {
+	tip, err := chain.Genesis(testkit.Founding(1))
+	require.NoError(t, err)
+	links, tips, records = []chain.Link{tip.Head.Link}, []chain.Tip{tip}, map[uint64][]byte{}
+	for i := 1; i < n; i++ {
+		d := chain.Draft{Kind: chain.KindStep, Input: chain.EventDigest("p", uint64(i), nil)}
+		if i%10 == 0 {
+			records[uint64(i)] = fmt.Appendf(nil, "record %d", i)
+			d = chain.Draft{Kind: chain.KindSeal, Input: chain.RecordDigest(chain.KindSeal, records[uint64(i)])}
+		}
+		l := tip.Next(d)
+		require.NoError(t, tip.Append(&l))
+		links, tips = append(links, l), append(tips, tip)
+	}
+	return links, records, tips
+}
+
+func fill(t *testing.T, s *history.Store, links []chain.Link, records map[uint64][]byte, step int) {
+	for i := int(s.Size()); i < len(links); i += step {
+		part := links[i:min(i+step, len(links))]
+		for _, l := range part {
+			if r, ok := records[l.Seq]; ok {
+				require.NoError(t, s.PutRecord(l.Seq, r))
+			}
+		}
+		require.NoError(t, s.Append(part))
+	}
+}
+
+func TestHistory(t *testing.T) {
+	links, records, tips := grow(t, 100)
+	fs := durable.OS(t.TempDir())
+	s, err := history.Open(fs, links[0].Origin)
+	require.NoError(t, err)
+	fill(t, s, links, records, 7)
+	for n := 1; n <= 100; n++ {
+		root, err := tlog.TreeHash(int64(n), s)
+		require.NoError(t, err)
+		require.Equal(t, tips[n-1].Root(), chain.Hash(root))
+	}
+	require.NoError(t, s.Truncate(55))
+	require.NoError(t, s.Check(tips[54].Frontier))
+	_, err = s.Record(60)
+	require.Error(t, err)
+	fill(t, s, links, records, 3)
+	require.NoError(t, s.Sync())
+	require.NoError(t, s.Close())
+	s, err = history.Open(fs, links[0].Origin)
+	require.NoError(t, err)
+	defer s.Close()
+	require.NoError(t, s.Check(tips[99].Frontier))
+	for i := range links {
+		l, err := s.Link(uint64(i))
+		require.NoError(t, err)
+		require.Equal(t, links[i], l)
+		if i%10 == 0 && i > 0 {
+			r, err := s.Record(uint64(i))
+			require.NoError(t, err)
+			require.Equal(t, records[uint64(i)], r)
+		}
+	}
+	require.Error(t, s.Append(links[5:6]), "only the next link")
+}
+
+// A crash leaves a store that opens with a prefix of what was appended and at
+// least what was synced.
+func TestHistoryCrash(t *testing.T) {
+	links, records, tips := grow(t, 60)
+	m := durable.NewMem()
+	s, err := history.Open(m.Sub("h"), links[0].Origin)
+	require.NoError(t, err)
+	fill(t, s, links[:30], records, 4)
+	require.NoError(t, s.Sync())
+	fill(t, s, links, records, 4)
+	m.Crash()
+	s, err = history.Open(m.Sub("h"), links[0].Origin)
+	require.NoError(t, err)
+	require.Equal(t, uint64(30), s.Size())
+	require.NoError(t, s.Check(tips[29].Frontier))
+	fill(t, s, links, records, 4)
+	require.NoError(t, s.Check(tips[59].Frontier))
+}
+
+// Any changed byte is found or harmless: never a wrong link or record.
+func TestHistoryFlips(t *testing.T) {
+	links, records, tips := grow(t, 25)
+	for _, name := range []string{"links", "hashes", "records", "index"} {
+		for at := int64(0); ; at += 13 {
+			m := durable.NewMem()
+			fs := m.Sub("h")
+			s, err := history.Open(fs, links[0].Origin)
+			require.NoError(t, err)
+			fill(t, s, links, records, 5)
+			f, err := fs.Open(name, false)
+			require.NoError(t, err)
+			size, _ := f.Size()
+			if at >= size {
+				break
+			}
+			var b [1]byte
+			f.ReadAt(b[:], at)
+			b[0] ^= 1 << (at % 8)
+			f.WriteAt(b[:], at)
+			if s, err = history.Open(fs, links[0].Origin); err != nil {
+				continue
+			}
+			whole := s.Size() == 25 && s.Check(tips[24].Frontier) == nil
+			for i := range s.Size() {
+				if l, err := s.Link(i); err == nil && whole {
+					require.Equal(t, links[i], l)
+				}
+				if r, err := s.Record(i); err == nil {
+					require.Equal(t, records[i], r)
+				}
+			}
+		}
+	}
+}
+
+func BenchmarkAppend(b *testing.B) {
+	s, err := history.Open(durable.OS(b.TempDir()), testkit.Founding(1).Origin())
+	require.NoError(b, err)
+	defer s.Close()
+	tip, _ := chain.Genesis(testkit.Founding(1))
+	require.NoError(b, s.Append([]chain.Link{tip.Head.Link}))
+	links := make([]chain.Link, 128)
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		for i := range links {
+			links[i] = tip.Next(chain.Draft{Kind: chain.KindStep})
+			tip.Extend(&links[i], links[i].Hash())
+		}
+		b.StartTimer()
+		if err := s.Append(links); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
