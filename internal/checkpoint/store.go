@@ -1,0 +1,277 @@
+// Package checkpoint stores daemons' states as content-addressed chunks: a
+// [Manifest] names a position in the chain and the BLAKE3 hashes of the chunks
+// that make the state there. Equal chunks are stored once, a chunk is always
+// checked when it is read, and one that does not match counts as missing, to be
+// fetched again. The store is safe for concurrent use.
+package checkpoint
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/internal/durable"
+)
+
+// Store is the checkpoints on one member's disk.
+type Store struct {
+	fs durable.FS
+	mu sync.Mutex // one writer or collector at a time
+}
+
+// Open opens or makes the store.
+func Open(fs durable.FS) (*Store, error) {
+	return &Store{fs: fs}, errors.Join(fs.MkdirAll("chunks"), fs.MkdirAll("manifests"))
+}
+
+// Close has nothing to close.
+func (s *Store) Close() error { return nil }
+
+func chunkName(h chain.Hash) string    { return "chunks/" + h.String() }
+func manifestName(h chain.Hash) string { return "manifests/" + h.String() }
+
+func chunkHash(b []byte) chain.Hash { return chain.Derive("chunk", b) }
+
+// ManifestBytes reads a manifest's encoding.
+func (s *Store) ManifestBytes(digest chain.Hash) ([]byte, error) {
+	b, err := s.fs.ReadFile(manifestName(digest), MaxManifest)
+	if err != nil {
+		return nil, err
+	}
+	if chain.Derive("manifest", b) != digest {
+		return nil, fmt.Errorf("manifest %.8s: %w", digest, durable.ErrDamaged)
+	}
+	return b, nil
+}
+
+// Manifest reads a manifest.
+func (s *Store) Manifest(digest chain.Hash) (*Manifest, error) {
+	b, err := s.ManifestBytes(digest)
+	if err != nil {
+		return nil, err
+	}
+	return ParseManifest(b)
+}
+
+// HasManifest says whether the manifest is here and whole.
+func (s *Store) HasManifest(digest chain.Hash) bool {
+	_, err := s.ManifestBytes(digest)
+	return err == nil
+}
+
+// PutManifest stores a manifest that was fetched, if it is the one named.
+func (s *Store) PutManifest(digest chain.Hash, b []byte) error {
+	if chain.Derive("manifest", b) != digest {
+		return fmt.Errorf("the bytes are not manifest %.8s", digest)
+	}
+	if _, err := ParseManifest(b); err != nil {
+		return err
+	}
+	return s.fs.WriteFile(manifestName(digest), b)
+}
+
+// Chunk reads a chunk.
+func (s *Store) Chunk(h chain.Hash) ([]byte, error) {
+	b, err := s.fs.ReadFile(chunkName(h), ChunkSize)
+	if err != nil {
+		return nil, err
+	}
+	if chunkHash(b) != h {
+		return nil, fmt.Errorf("chunk %.8s: %w", h, durable.ErrDamaged)
+	}
+	return b, nil
+}
+
+// PutChunk stores a chunk durably, if it is the one named.
+func (s *Store) PutChunk(h chain.Hash, b []byte) error {
+	if len(b) > ChunkSize || chunkHash(b) != h {
+		return fmt.Errorf("the %d bytes are not chunk %.8s", len(b), h)
+	}
+	return s.fs.WriteFile(chunkName(h), b)
+}
+
+// Missing lists the chunks of a manifest that are not here or not whole.
+func (s *Store) Missing(m *Manifest) []chain.Hash {
+	var missing []chain.Hash
+	seen := make(map[chain.Hash]bool)
+	for _, h := range m.Chunks {
+		if seen[h] {
+			continue
+		}
+		seen[h] = true
+		if _, err := s.Chunk(h); err != nil {
+			missing = append(missing, h)
+		}
+	}
+	return missing
+}
+
+// Complete says whether a checkpoint is here, as far as names tell.
+func (s *Store) Complete(digest chain.Hash) bool {
+	m, err := s.Manifest(digest)
+	if err != nil {
+		return false
+	}
+	for _, h := range m.Chunks {
+		f, err := s.fs.Open(chunkName(h), false)
+		if err != nil {
+			return false
+		}
+		f.Close()
+	}
+	return true
+}
+
+// Sync has nothing to do: chunks are durable once put.
+func (s *Store) Sync() error { return nil }
+
+// State streams the daemon's state of a checkpoint, each chunk checked.
+func (s *Store) State(digest chain.Hash) (io.ReadCloser, *Manifest, error) {
+	m, err := s.Manifest(digest)
+	if err != nil {
+		return nil, nil, err
+	}
+	return io.NopCloser(&stateReader{s: s, chunks: m.Chunks, left: m.Size}), m, nil
+}
+
+type stateReader struct {
+	s      *Store
+	chunks []chain.Hash
+	now    []byte
+	left   uint64
+}
+
+func (r *stateReader) Read(b []byte) (int, error) {
+	for len(r.now) == 0 {
+		if len(r.chunks) == 0 {
+			if r.left > 0 {
+				return 0, io.ErrUnexpectedEOF
+			}
+			return 0, io.EOF
+		}
+		var err error
+		if r.now, err = r.s.Chunk(r.chunks[0]); err != nil {
+			return 0, err
+		}
+		r.chunks = r.chunks[1:]
+		if uint64(len(r.now)) > r.left {
+			return 0, fmt.Errorf("%w: chunks hold more than the state", ErrManifest)
+		}
+		r.left -= uint64(len(r.now))
+	}
+	n := copy(b, r.now)
+	r.now = r.now[n:]
+	return n, nil
+}
+
+// Writer takes a state for a manifest whose position is filled in.
+func (s *Store) Writer(m Manifest) (*Writer, error) {
+	m.ChunkSize = ChunkSize
+	return &Writer{s: s, m: m, buf: make([]byte, 0, ChunkSize)}, nil
+}
+
+// Writer cuts a state into chunks.
+type Writer struct {
+	s   *Store
+	m   Manifest
+	buf []byte
+}
+
+// Write adds state.
+func (w *Writer) Write(b []byte) (int, error) {
+	n := len(b)
+	for len(b) > 0 {
+		k := min(len(b), ChunkSize-len(w.buf))
+		w.buf, b = append(w.buf, b[:k]...), b[k:]
+		if len(w.buf) == ChunkSize {
+			if err := w.flush(); err != nil {
+				return n - len(b), err
+			}
+		}
+	}
+	return n, nil
+}
+
+func (w *Writer) flush() error {
+	h := chunkHash(w.buf)
+	if _, err := w.s.Chunk(h); err != nil {
+		if err := w.s.fs.WriteFile(chunkName(h), w.buf); err != nil {
+			return err
+		}
+	}
+	w.m.Chunks = append(w.m.Chunks, h)
+	w.m.Size += uint64(len(w.buf))
+	w.buf = w.buf[:0]
+	return nil
+}
+
+// Commit makes the checkpoint durable and names it.
+func (w *Writer) Commit() (*Manifest, chain.Hash, error) {
+	if len(w.buf) > 0 {
+		if err := w.flush(); err != nil {
+			return nil, chain.Hash{}, err
+		}
+	}
+	b := w.m.Marshal()
+	if len(b) > MaxManifest {
+		return nil, chain.Hash{}, fmt.Errorf("a manifest of %d bytes: the state is too large", len(b))
+	}
+	digest := chain.Derive("manifest", b)
+	return &w.m, digest, w.s.fs.WriteFile(manifestName(digest), b)
+}
+
+// Abort ends a writer; after Commit it does nothing. Chunks that no manifest
+// names are collected later.
+func (w *Writer) Abort() { w.buf = nil }
+
+// List names the manifests that are here.
+func (s *Store) List() ([]chain.Hash, error) { return s.names("manifests") }
+
+func (s *Store) names(dir string) ([]chain.Hash, error) {
+	names, err := s.fs.List(dir)
+	var out []chain.Hash
+	for _, n := range names {
+		if h, err := chain.ParseHash(n); err == nil {
+			out = append(out, h)
+		}
+	}
+	return out, err
+}
+
+// Collect removes every checkpoint but those to keep, and the chunks that no
+// kept one needs. Nothing may be written meanwhile.
+func (s *Store) Collect(keep []chain.Hash) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept, used := make(map[chain.Hash]bool), make(map[chain.Hash]bool)
+	for _, d := range keep {
+		kept[d] = true
+		m, err := s.Manifest(d)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err // its chunks are unknown: remove nothing
+		}
+		for _, h := range m.Chunks {
+			used[h] = true
+		}
+	}
+	var errs []error
+	for _, x := range []struct {
+		dir  string
+		keep map[chain.Hash]bool
+	}{{"manifests", kept}, {"chunks", used}} {
+		names, err := s.names(x.dir)
+		errs = append(errs, err)
+		for _, h := range names {
+			if !x.keep[h] {
+				errs = append(errs, s.fs.Remove(x.dir+"/"+h.String()))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
