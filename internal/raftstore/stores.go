@@ -1,0 +1,210 @@
+package raftstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"go.etcd.io/bbolt"
+
+	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/internal/durable"
+	"github.com/understudy-ha/understudy/internal/raftstore/boltcheck"
+)
+
+// Stores is what Raft is given.
+type Stores struct {
+	Log       raft.LogStore
+	Stable    raft.StableStore
+	Snapshots raft.SnapshotStore
+	g         *guard
+	close     func() error
+}
+
+// Close closes the files. Nothing may be running on the stores any more.
+func (s *Stores) Close() error {
+	s.g.close()
+	if s.close != nil {
+		return s.close()
+	}
+	return nil
+}
+
+// Stalled is the age of the oldest write that has not returned, 0 if none.
+func (s *Stores) Stalled() time.Duration { return s.g.stalled() }
+
+// Harden puts the wrappers around any stores and checks what is in them.
+func Harden(l raft.LogStore, st raft.StableStore, sn raft.SnapshotStore, o Options) (*Stores, error) {
+	g := newGuard(o)
+	s, err := harden(l, st, sn, g, nil)
+	if err != nil {
+		g.close()
+	}
+	return s, err
+}
+
+func harden(l raft.LogStore, st raft.StableStore, sn raft.SnapshotStore, g *guard, seal func(string) error) (*Stores, error) {
+	logs := &logStore{LogStore: l, g: g}
+	stable := &stableStore{inner: st, g: g}
+	snaps := &snapshotStore{SnapshotStore: sn, g: g, log: logs, seal: seal}
+	edge, err := snaps.newest()
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(stable.scan(), logs.scan(edge)); err != nil {
+		return nil, err
+	}
+	if edge.index > 0 {
+		if err := logs.snapshotTaken(edge.index, edge.term); err != nil {
+			return nil, err
+		}
+	}
+	return &Stores{Log: logs, Stable: stable, Snapshots: snaps, g: g}, nil
+}
+
+// retain is how many snapshots are kept.
+const retain = 3
+
+// Open opens or makes the stores in a directory: raft.db, snapshots/ and
+// digests/. Damage is found before anything is used.
+func Open(dir string, o Options) (*Stores, error) {
+	if err := os.MkdirAll(filepath.Join(dir, "digests"), 0o700); err != nil {
+		return nil, err
+	}
+	if err := checkSnapshots(dir); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, "raft.db")
+	if err := prepare(path); err != nil {
+		return nil, err
+	}
+	db, err := openBolt(path)
+	if err != nil {
+		return nil, err
+	}
+	snaps, err := raft.NewFileSnapshotStoreWithLogger(dir, retain, hclog.NewNullLogger())
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	g := newGuard(o)
+	s, err := harden(db, db, snaps, g, func(id string) error { return sealSnapshot(dir, id) })
+	if err != nil {
+		g.close()
+		return nil, errors.Join(err, db.Close())
+	}
+	s.close = db.Close
+	return s, nil
+}
+
+func openBolt(path string) (*raftboltdb.BoltStore, error) {
+	return raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: &bbolt.Options{
+		Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, InitialMmapSize: 1 << 30,
+	}})
+}
+
+// prepare checks an existing database with plain reads, or makes a new one
+// under another name and moves it into place, so that a crash in between
+// leaves nothing that looks damaged.
+func prepare(path string) error {
+	f, err := os.Open(path)
+	if err == nil {
+		defer f.Close()
+		st, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		if err := boltcheck.Check(f, st.Size()); err != nil {
+			return &DamageError{path, err.Error()}
+		}
+		return nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	tmp := path + ".new"
+	if err := os.RemoveAll(tmp); err != nil {
+		return err
+	}
+	db, err := openBolt(tmp)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(db.Sync(), db.Close()); err != nil {
+		return err
+	}
+	return durable.OS(filepath.Dir(path)).Rename(filepath.Base(tmp), filepath.Base(path))
+}
+
+// checkSnapshots compares every snapshot with its digest. One without was not
+// completed, Raft has not relied on it, and it is removed.
+func checkSnapshots(dir string) error {
+	fs := durable.OS(dir)
+	names, err := fs.List("snapshots")
+	if err != nil {
+		return err
+	}
+	for _, id := range names {
+		_, err := os.Stat(filepath.Join(dir, "digests", id))
+		if strings.HasSuffix(id, ".tmp") || errors.Is(err, os.ErrNotExist) {
+			if err := fs.RemoveAll("snapshots/" + id); err != nil {
+				return err
+			}
+			continue
+		}
+		want, err := durable.ReadSealed(fs, "digests/"+id, 32)
+		if err != nil {
+			return &DamageError{"digests/" + id, err.Error()}
+		}
+		got, err := snapshotDigest(dir, id)
+		if err != nil || string(want) != string(got[:]) {
+			return &DamageError{"snapshots/" + id, fmt.Sprintf("it does not match its digest (%v)", err)}
+		}
+	}
+	digests, err := fs.List("digests")
+	if err != nil {
+		return err
+	}
+	newest := ""
+	for _, id := range digests {
+		if _, err := os.Stat(filepath.Join(dir, "snapshots", id)); err != nil {
+			if newest = id; len(names) == 0 {
+				return &DamageError{"snapshots/" + newest, "it is gone"}
+			}
+			if err := fs.Remove("digests/" + id); err != nil { // reaped by Raft
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func sealSnapshot(dir, id string) error {
+	d, err := snapshotDigest(dir, id)
+	if err != nil {
+		return err
+	}
+	return durable.WriteSealed(durable.OS(dir), "digests/"+id, d[:])
+}
+
+func snapshotDigest(dir, id string) (d chain.Hash, err error) {
+	h := chain.NewHasher("raft snapshot")
+	for _, name := range []string{"meta.json", "state.bin"} {
+		f, err := os.Open(filepath.Join(dir, "snapshots", id, name))
+		if err != nil {
+			return d, err
+		}
+		_, err = io.Copy(h, f)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return d, err
+		}
+		h.Write([]byte{0})
+	}
+	return h.Hash(), nil
+}
