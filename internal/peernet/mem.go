@@ -1,0 +1,345 @@
+package peernet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/internal/durable"
+)
+
+// Switch connects networks in memory. It has no sockets and its goroutines
+// wait only on channels and timers, so it works in virtual time. Its faults act
+// on every connection, open or new.
+type Switch struct {
+	mu   sync.Mutex
+	nets map[string]*memNet
+	cut  map[[2]string]bool // messages from the first to the second are held
+	wake chan struct{}      // closed when a cut changes
+	wait time.Duration      // on every message
+}
+
+// NewSwitch is one without faults.
+func NewSwitch() *Switch {
+	return &Switch{nets: make(map[string]*memNet), cut: make(map[[2]string]bool), wake: make(chan struct{})}
+}
+
+// Cut holds what from sends to to, until Heal: bytes are not lost, as TCP's are not.
+func (s *Switch) Cut(from, to string) { s.set(func() { s.cut[[2]string{from, to}] = true }) }
+
+// Isolate cuts a member from all others, both ways.
+func (s *Switch) Isolate(member string, others ...string) {
+	for _, o := range others {
+		if o != member {
+			s.Cut(member, o)
+			s.Cut(o, member)
+		}
+	}
+}
+
+// Heal ends all cuts. Connections that were cut are reset, as they are when
+// the other side has given up.
+func (s *Switch) Heal() { s.set(func() { clear(s.cut) }) }
+
+// Delay makes every message take this long.
+func (s *Switch) Delay(d time.Duration) { s.set(func() { s.wait = d }) }
+
+func (s *Switch) set(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+	close(s.wake)
+	s.wake = make(chan struct{})
+}
+
+func (s *Switch) state(from, to string) (cut bool, wait time.Duration, wake chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cut[[2]string{from, to}], s.wait, s.wake
+}
+
+type memNet struct {
+	s      *Switch
+	id     Identity
+	gate   *gate
+	queues queues
+	wg     sync.WaitGroup
+	mu     sync.Mutex
+	conns  map[*memConn]bool
+	done   chan struct{}
+}
+
+// Network connects a member to the switch.
+func (s *Switch) Network(id Identity, key chain.Keypair, roster chain.Roster, memory durable.FS) (Network, error) {
+	n := &memNet{s: s, id: id, gate: newGate(id, key, roster, memory), conns: make(map[*memConn]bool), done: make(chan struct{})}
+	n.queues.addr = name(id.Member)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.nets[id.Member] != nil {
+		return nil, fmt.Errorf("%s is connected already", id.Member)
+	}
+	s.nets[id.Member] = n
+	return n, nil
+}
+
+func (n *memNet) Listener(proto string) net.Listener { return n.queues.get(proto) }
+func (n *memNet) Refusals() []Refusal                { return n.gate.recent() }
+
+func (n *memNet) Dial(ctx context.Context, member, proto string) (Conn, error) {
+	n.s.mu.Lock()
+	o := n.s.nets[member]
+	n.s.mu.Unlock()
+	if o == nil {
+		return nil, fmt.Errorf("member %s: connection refused", member)
+	}
+	a, b := newPipe(), newPipe()
+	mine := &memConn{n: n, from: n.id.Member, to: member, out: a, in: b}
+	theirs := &memConn{n: o, from: member, to: n.id.Member, out: b, in: a}
+	if !n.add(mine) {
+		return nil, net.ErrClosed
+	}
+	if !o.add(theirs) {
+		mine.Close()
+		return nil, fmt.Errorf("member %s: connection refused", member)
+	}
+	n.start(mine)
+	o.start(theirs)
+	o.wg.Add(1)
+	go func() {
+		defer o.wg.Done()
+		var err error
+		if theirs.peer, err = o.gate.shake(theirs, "", nil); err != nil {
+			theirs.Close()
+			return
+		}
+		o.queues.get(proto).put(theirs)
+	}()
+	stop := context.AfterFunc(ctx, func() { mine.Close() })
+	var err error
+	mine.peer, err = n.gate.shake(mine, member, nil)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		mine.Close()
+		return nil, fmt.Errorf("member %s: %w", member, err)
+	}
+	return mine, nil
+}
+
+func (n *memNet) add(c *memConn) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	select {
+	case <-n.done:
+		return false
+	default:
+	}
+	n.conns[c] = true
+	n.wg.Add(1)
+	return true
+}
+
+// start carries what the connection sends, with the switch's faults.
+func (n *memNet) start(c *memConn) {
+	go func() {
+		defer n.wg.Done()
+		for {
+			select {
+			case m := <-c.out.sent:
+				if !c.carry(m) {
+					return
+				}
+			case <-c.out.done:
+				return
+			}
+		}
+	}()
+}
+
+func (n *memNet) Close() error {
+	n.s.mu.Lock()
+	if n.s.nets[n.id.Member] == n {
+		delete(n.s.nets, n.id.Member)
+	}
+	n.s.mu.Unlock()
+	n.mu.Lock()
+	select {
+	case <-n.done:
+		n.mu.Unlock()
+		return nil
+	default:
+	}
+	close(n.done)
+	var all []*memConn
+	for c := range n.conns {
+		all = append(all, c)
+	}
+	n.mu.Unlock()
+	n.queues.close()
+	for _, c := range all {
+		c.Close()
+	}
+	n.wg.Wait()
+	return nil
+}
+
+// pipe is one direction of a connection.
+type pipe struct {
+	sent    chan []byte // written, on its way
+	arrived chan []byte
+	once    sync.Once
+	done    chan struct{}
+}
+
+func newPipe() *pipe {
+	return &pipe{sent: make(chan []byte, 64), arrived: make(chan []byte, 64), done: make(chan struct{})}
+}
+
+func (p *pipe) close() { p.once.Do(func() { close(p.done) }) }
+
+type memConn struct {
+	n        *memNet
+	from, to string
+	peer     Identity
+	in, out  *pipe
+	rest     []byte
+	rd, wd   deadline
+}
+
+// carry moves one message over the wire; false when the connection ended.
+func (c *memConn) carry(m []byte) bool {
+	for {
+		cut, wait, wake := c.n.s.state(c.from, c.to)
+		if !cut {
+			if wait > 0 {
+				t := time.NewTimer(wait)
+				select {
+				case <-t.C:
+				case <-c.out.done:
+					t.Stop()
+					return false
+				}
+			}
+			select {
+			case c.out.arrived <- m:
+				return true
+			case <-c.out.done:
+				return false
+			}
+		}
+		select {
+		case <-wake:
+		case <-c.out.done:
+			return false
+		}
+	}
+}
+
+func (c *memConn) Read(b []byte) (int, error) {
+	if len(c.rest) == 0 {
+		select {
+		case c.rest = <-c.in.arrived:
+		default:
+			select {
+			case c.rest = <-c.in.arrived:
+			case <-c.in.done:
+				return 0, io.EOF
+			case <-c.rd.wait():
+				return 0, os.ErrDeadlineExceeded
+			}
+		}
+	}
+	n := copy(b, c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+func (c *memConn) Write(b []byte) (int, error) {
+	select {
+	case <-c.out.done:
+		return 0, io.ErrClosedPipe
+	default:
+	}
+	select {
+	case c.out.sent <- append([]byte(nil), b...):
+		return len(b), nil
+	case <-c.out.done:
+		return 0, io.ErrClosedPipe
+	case <-c.wd.wait():
+		return 0, os.ErrDeadlineExceeded
+	}
+}
+
+func (c *memConn) Close() error {
+	c.in.close()
+	c.out.close()
+	c.n.mu.Lock()
+	delete(c.n.conns, c)
+	c.n.mu.Unlock()
+	return nil
+}
+
+func (c *memConn) Peer() Identity       { return c.peer }
+func (c *memConn) LocalAddr() net.Addr  { return name(c.from) }
+func (c *memConn) RemoteAddr() net.Addr { return name(c.to) }
+func (c *memConn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+func (c *memConn) SetReadDeadline(t time.Time) error  { c.rd.set(t); return nil }
+func (c *memConn) SetWriteDeadline(t time.Time) error { c.wd.set(t); return nil }
+
+// deadline is a channel that closes when its time has come.
+type deadline struct {
+	mu    sync.Mutex
+	timer *time.Timer
+	ch    chan struct{}
+}
+
+func (d *deadline) wait() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ch == nil {
+		d.ch = make(chan struct{})
+	}
+	return d.ch
+}
+
+func (d *deadline) set(t time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.timer != nil && !d.timer.Stop() || d.timer == nil && d.closed() {
+		d.ch = nil // it came already: those who wait from now on have a new one
+	}
+	d.timer = nil
+	if d.ch == nil {
+		d.ch = make(chan struct{})
+	}
+	if t.IsZero() {
+		return
+	}
+	ch := d.ch
+	if left := time.Until(t); left <= 0 {
+		close(ch)
+	} else {
+		d.timer = time.AfterFunc(left, func() { close(ch) })
+	}
+}
+
+func (d *deadline) closed() bool {
+	if d.ch == nil {
+		return false
+	}
+	select {
+	case <-d.ch:
+		return true
+	default:
+		return false
+	}
+}

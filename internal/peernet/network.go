@@ -1,0 +1,80 @@
+// Package peernet connects the members of a group with each other and with
+// nobody else.
+//
+// A [Network] dials members by name and accepts them on two protocols, "raft"
+// and "rpc". Before a byte of either is passed on, both sides say who they are
+// in a hello: group, origin, member, the random id of their store and how
+// often it was started, signed with the member's log key over a value that is
+// bound to this very connection. Every member remembers, durably, the store id
+// and the start count of every other: a disk that was wiped or put back to an
+// earlier day is refused under its old name.
+//
+// [Listen] is the real one, over mutual TLS 1.3. A [Switch] makes networks in
+// memory for simulations, with the same hello and with faults.
+package peernet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/understudy-ha/understudy/chain"
+)
+
+// Protocols that a connection can carry.
+const (
+	Raft = "raft"
+	RPC  = "rpc"
+)
+
+// Identity is who a member is in the hello.
+type Identity struct {
+	Group   string
+	Origin  chain.Origin
+	Member  string
+	StoreID [16]byte // random, made with the store
+	Starts  uint64   // rises at every start of the store
+}
+
+// Conn is an authenticated connection.
+type Conn interface {
+	net.Conn
+	Peer() Identity
+}
+
+// Network is one member's access to the others.
+type Network interface {
+	// Listener accepts connections of a protocol; each is a Conn. Closing it
+	// ends only its own Accept; asking again opens it again.
+	Listener(proto string) net.Listener
+	// Dial connects to a member.
+	Dial(ctx context.Context, member, proto string) (Conn, error)
+	// Refusals are the members that were refused lately, and why.
+	Refusals() []Refusal
+	// Close ends all connections and listeners.
+	Close() error
+}
+
+// ErrRefused: the other side does not talk to this member, or this one not to it.
+var ErrRefused = errors.New("connection refused by the hello")
+
+// RefusedError says who refused whom and why; both sides get it.
+type RefusedError struct{ By, Reason string }
+
+func (e *RefusedError) Error() string { return fmt.Sprintf("%s refuses: %s", e.By, e.Reason) }
+
+// Is makes errors.Is(err, ErrRefused) true.
+func (e *RefusedError) Is(target error) bool { return target == ErrRefused }
+
+// Refusal is a refused connection, for the status.
+type Refusal struct {
+	Member string // as it called itself; not proven
+	By     string
+	Reason string
+	At     time.Time
+}
+
+// String is for people.
+func (r Refusal) String() string { return fmt.Sprintf("%s by %s: %s", r.Member, r.By, r.Reason) }

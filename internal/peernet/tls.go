@@ -1,0 +1,231 @@
+package peernet
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/internal/durable"
+	"github.com/understudy-ha/understudy/internal/pki"
+)
+
+// Bounds of the real network.
+const (
+	maxConns     = 256 // in all, handshakes included
+	maxPeerConns = 64  // per member
+	alpnPrefix   = "understudy-"
+	alpnSuffix   = "/1"
+)
+
+// Config is a member's place in the real network.
+type Config struct {
+	Identity Identity
+	Roster   chain.Roster
+	Key      chain.Keypair     // log key
+	Listen   string            // host:port
+	Peers    map[string]string // member -> host:port
+	TLS      *pki.Member
+	Memory   durable.FS // remembers the peers' stores
+	Logger   *slog.Logger
+}
+
+type tlsNet struct {
+	cfg    Config
+	gate   *gate
+	ln     net.Listener
+	queues queues
+	wg     sync.WaitGroup
+	mu     sync.Mutex
+	conns  map[*tlsConn]bool
+	perM   map[string]int
+	slots  chan struct{}
+	closed bool
+}
+
+type tlsConn struct {
+	*tls.Conn
+	n    *tlsNet
+	peer Identity
+	once sync.Once
+	slot bool // holds one of the accepted connections' slots
+}
+
+func (c *tlsConn) Peer() Identity { return c.peer }
+
+func (c *tlsConn) Close() error {
+	c.once.Do(func() { c.n.forget(c) })
+	return c.Conn.Close()
+}
+
+// Listen joins the network.
+func Listen(cfg Config) (Network, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	ln, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("the members' address cannot be listened on: %w", err)
+	}
+	n := &tlsNet{
+		cfg: cfg, gate: newGate(cfg.Identity, cfg.Key, cfg.Roster, cfg.Memory), ln: ln,
+		conns: make(map[*tlsConn]bool), perM: make(map[string]int), slots: make(chan struct{}, maxConns),
+	}
+	n.queues.addr = ln.Addr()
+	n.wg.Add(1)
+	go n.accept()
+	return n, nil
+}
+
+func alpn(proto string) string { return alpnPrefix + proto + alpnSuffix }
+
+func (n *tlsNet) accept() {
+	defer n.wg.Done()
+	for {
+		c, err := n.ln.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			time.Sleep(10 * time.Millisecond) // out of descriptors: others must close first
+			continue
+		}
+		select {
+		case n.slots <- struct{}{}:
+		default:
+			c.Close() // full: the other side tries again
+			continue
+		}
+		n.wg.Add(1)
+		go func() {
+			defer n.wg.Done()
+			if err := n.admit(c); err != nil {
+				<-n.slots
+				n.cfg.Logger.Debug("peer connection refused", "from", c.RemoteAddr(), "err", err)
+			}
+		}()
+	}
+}
+
+func (n *tlsNet) admit(raw net.Conn) error {
+	keepAlive(raw)
+	raw.SetDeadline(time.Now().Add(handshakeTimeout))
+	id := n.cfg.Identity
+	tc := tls.Server(raw, n.cfg.TLS.Config(id.Group, id.Origin, "", []string{alpn(Raft), alpn(RPC)}))
+	c, err := n.greet(tc, "")
+	if err != nil {
+		raw.Close()
+		return err
+	}
+	c.slot = true
+	if !n.add(c) {
+		raw.Close()
+		return fmt.Errorf("%d connections of %s already", maxPeerConns, c.peer.Member)
+	}
+	proto := tc.ConnectionState().NegotiatedProtocol
+	n.queues.get(proto[len(alpnPrefix) : len(proto)-len(alpnSuffix)]).put(c)
+	return nil
+}
+
+// greet does TLS and the hello on a new connection.
+func (n *tlsNet) greet(tc *tls.Conn, want string) (*tlsConn, error) {
+	if err := tc.Handshake(); err != nil {
+		return nil, err
+	}
+	st := tc.ConnectionState()
+	if st.NegotiatedProtocol == "" {
+		return nil, errors.New("no protocol was agreed on")
+	}
+	binding, err := st.ExportKeyingMaterial("EXPORTER-understudy-hello", nil, 32)
+	if err != nil {
+		return nil, err
+	}
+	peer, err := n.gate.shake(tc, want, binding)
+	if err != nil {
+		return nil, err
+	}
+	return &tlsConn{Conn: tc, n: n, peer: peer}, nil
+}
+
+func (n *tlsNet) add(c *tlsConn) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed || n.perM[c.peer.Member] >= maxPeerConns {
+		return false
+	}
+	n.conns[c] = true
+	n.perM[c.peer.Member]++
+	return true
+}
+
+func (n *tlsNet) forget(c *tlsConn) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.conns[c] {
+		delete(n.conns, c)
+		n.perM[c.peer.Member]--
+		if c.slot {
+			<-n.slots
+		}
+	}
+}
+
+func keepAlive(c net.Conn) {
+	if t, ok := c.(*net.TCPConn); ok {
+		t.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: 2 * time.Second, Count: 3})
+	}
+}
+
+func (n *tlsNet) Listener(proto string) net.Listener { return n.queues.get(proto) }
+
+func (n *tlsNet) Dial(ctx context.Context, member, proto string) (Conn, error) {
+	addr, ok := n.cfg.Peers[member]
+	if !ok {
+		return nil, fmt.Errorf("no address for member %q", member)
+	}
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	keepAlive(raw)
+	stop := context.AfterFunc(ctx, func() { raw.Close() })
+	id := n.cfg.Identity
+	c, err := n.greet(tls.Client(raw, n.cfg.TLS.Config(id.Group, id.Origin, member, []string{alpn(proto)})), member)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err == nil && !n.add(c) {
+		err = net.ErrClosed
+	}
+	if err != nil {
+		raw.Close()
+		return nil, fmt.Errorf("member %s at %s: %w", member, addr, err)
+	}
+	return c, nil
+}
+
+func (n *tlsNet) Refusals() []Refusal { return n.gate.recent() }
+
+func (n *tlsNet) Close() error {
+	n.mu.Lock()
+	n.closed = true
+	var all []*tlsConn
+	for c := range n.conns {
+		all = append(all, c)
+	}
+	n.mu.Unlock()
+	err := n.ln.Close()
+	n.queues.close()
+	for _, c := range all {
+		c.Close()
+	}
+	n.wg.Wait()
+	return err
+}

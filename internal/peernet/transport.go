@@ -1,0 +1,117 @@
+package peernet
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+)
+
+// Deadlines and bounds on Raft's connections.
+const (
+	messageTimeout = 5 * time.Second  // without a byte inside a request
+	idleTimeout    = 10 * time.Minute // between requests
+	maxMessage     = 96 << 20         // bytes of one request
+	poolSize       = 3
+)
+
+// NewTransport is Raft's transport over a network. Addresses are member names.
+// Heartbeats take the same way as everything else: handled beside the main
+// loop they can change its term under its feet, and an entry is then written
+// under a term in which it was never proposed (hashicorp/raft issue 695).
+// There is one request in flight per member: pipelining can deadlock
+// (issue 612).
+func NewTransport(n Network, self string, timeout time.Duration, logger hclog.Logger) raft.Transport {
+	t := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream:                  &streamLayer{n: n, self: self, ln: n.Listener(Raft)},
+		MaxPool:                 poolSize,
+		MaxRPCsInFlight:         1,
+		Timeout:                 timeout,
+		Logger:                  logger,
+		MsgpackUseNewTimeFormat: true,
+	})
+	return &transport{t}
+}
+
+// transport keeps Raft from handling heartbeats on the connections' goroutines.
+type transport struct{ *raft.NetworkTransport }
+
+// SetHeartbeatHandler does nothing, so that heartbeats go through the main loop.
+func (t *transport) SetHeartbeatHandler(func(raft.RPC)) {}
+
+type name string
+
+func (n name) Network() string { return "understudy" }
+func (n name) String() string  { return string(n) }
+
+type streamLayer struct {
+	n    Network
+	self string
+	ln   net.Listener
+}
+
+func (s *streamLayer) Accept() (net.Conn, error) {
+	c, err := s.ln.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &guarded{Conn: c}, nil
+}
+
+func (s *streamLayer) Close() error   { return s.ln.Close() }
+func (s *streamLayer) Addr() net.Addr { return name(s.self) }
+
+func (s *streamLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	if timeout == 0 {
+		timeout = handshakeTimeout
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return s.n.Dial(ctx, string(addr), Raft)
+}
+
+// guarded is an accepted connection with what Raft's transport lacks: a
+// deadline inside a message but not between messages, and a bound on its size.
+type guarded struct {
+	net.Conn
+	mu       sync.Mutex
+	inside   bool // a request has begun and is not answered
+	received int64
+}
+
+func (c *guarded) Read(b []byte) (int, error) {
+	c.mu.Lock()
+	if !c.inside {
+		c.Conn.SetReadDeadline(time.Now().Add(idleTimeout))
+	} else {
+		c.Conn.SetReadDeadline(time.Now().Add(messageTimeout))
+	}
+	over := c.received > maxMessage
+	c.mu.Unlock()
+	if over {
+		return 0, fmt.Errorf("a message of more than %d bytes: %w", maxMessage, io.ErrShortBuffer)
+	}
+	n, err := c.Conn.Read(b)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n > 0 {
+		c.inside = true
+		c.received += int64(n)
+	}
+	return n, err
+}
+
+// Write is our answer: the message is over.
+func (c *guarded) Write(b []byte) (int, error) {
+	c.Conn.SetWriteDeadline(time.Now().Add(messageTimeout))
+	n, err := c.Conn.Write(b)
+	c.mu.Lock()
+	c.inside, c.received = false, 0
+	c.mu.Unlock()
+	return n, err
+}
