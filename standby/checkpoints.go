@@ -1,0 +1,212 @@
+package standby
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/fsm"
+	"github.com/understudy-ha/understudy/host"
+	"github.com/understudy-ha/understudy/internal/checkpoint"
+)
+
+// fetchers is how many chunks are fetched at a time.
+const fetchers = 4
+
+// writeCheckpoint streams a captured state into the checkpoint store.
+func (n *node) writeCheckpoint(ctx context.Context, c *host.Capturing) (*checkpoint.Manifest, chain.Hash, error) {
+	w, err := n.g.checks.Writer(manifestOf(n.g, c))
+	if err != nil {
+		return nil, chain.Hash{}, err
+	}
+	defer w.Abort()
+	if err := c.WriteState(&watchedWriter{ctx: ctx, w: w}); err != nil {
+		return nil, chain.Hash{}, fmt.Errorf("the daemon's snapshot failed: %w", err)
+	}
+	return w.Commit()
+}
+
+type watchedWriter struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (w *watchedWriter) Write(b []byte) (int, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return w.w.Write(b)
+}
+
+func manifestOf(g *Group, c *host.Capturing) checkpoint.Manifest {
+	pos := c.Position
+	return checkpoint.Manifest{
+		Origin: g.id.Origin, Daemon: c.DaemonName,
+		Head: pos.Tip.Head.Link, Frontier: pos.Tip.Frontier.Hashes(),
+		Horizon: pos.Horizon, Subscriptions: pos.Subscriptions,
+	}
+}
+
+// positionOf is the host position that a manifest describes.
+func positionOf(m *checkpoint.Manifest) (host.Position, error) {
+	f, err := chain.NewFrontier(m.Head.Seq+1, m.Frontier)
+	if err != nil {
+		return host.Position{}, err
+	}
+	tip := chain.Tip{Head: chain.Head{Link: m.Head, Hash: m.Head.Hash()}, Frontier: f}
+	return host.Position{Tip: tip, Horizon: m.Horizon, Subscriptions: m.Subscriptions}, nil
+}
+
+// sameState compares the state of a daemon whose snapshots are canonical with
+// a sealed checkpoint, byte for byte through their chunks.
+func (n *node) sameState(ctx context.Context, h *host.Host, seal *chain.Seal) error {
+	if c, ok := h.Daemon().(host.Canonical); !ok || !c.CanonicalSnapshot() {
+		return nil
+	}
+	if err := n.fetchCheckpoint(ctx, seal); err != nil {
+		return err
+	}
+	want, m, err := n.g.checks.State(seal.Manifest)
+	if err != nil {
+		return err
+	}
+	defer want.Close()
+	c, err := h.Capture()
+	if err != nil {
+		return err
+	}
+	defer c.Release()
+	cmp := &comparer{want: want}
+	if err := c.WriteState(&watchedWriter{ctx: ctx, w: cmp}); err != nil {
+		return err
+	}
+	if cmp.at != m.Size {
+		return fmt.Errorf("this member's replay has %d bytes of state at seq %d, the checkpoint has %d", cmp.at, seal.Seq, m.Size)
+	}
+	return nil
+}
+
+// comparer is a writer that fails at the first byte that differs.
+type comparer struct {
+	want io.Reader
+	buf  []byte
+	at   uint64
+}
+
+func (c *comparer) Write(b []byte) (int, error) {
+	if len(c.buf) < len(b) {
+		c.buf = make([]byte, len(b))
+	}
+	n, err := io.ReadFull(c.want, c.buf[:len(b)])
+	if !bytes.Equal(c.buf[:n], b[:n]) || err != nil {
+		return 0, fmt.Errorf("this member's replay has another state than the checkpoint near byte %d: the daemon is not deterministic or its snapshot is not faithful", c.at)
+	}
+	c.at += uint64(n)
+	return n, nil
+}
+
+// fetchCheckpoint makes sure that a sealed checkpoint is here, whole and
+// durable, fetching from any member only what is missing.
+func (n *node) fetchCheckpoint(ctx context.Context, seal *chain.Seal) error {
+	checks := n.g.checks
+	if !checks.HasManifest(seal.Manifest) {
+		err := n.fromAny(ctx, func(member string) error {
+			data, err := n.g.peers.manifest(ctx, member, seal.Manifest)
+			if err != nil {
+				return err
+			}
+			return checks.PutManifest(seal.Manifest, data)
+		})
+		if err != nil {
+			return fmt.Errorf("manifest %.8s: %w", seal.Manifest, err)
+		}
+	}
+	m, err := checks.Manifest(seal.Manifest)
+	if err != nil {
+		return err
+	}
+	missing := checks.Missing(m)
+	if len(missing) == 0 {
+		return nil
+	}
+	return n.fetchChunks(ctx, m, missing)
+}
+
+func (n *node) fetchChunks(ctx context.Context, m *checkpoint.Manifest, missing []chain.Hash) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	work := make(chan chain.Hash)
+	var wg sync.WaitGroup
+	for range min(fetchers, len(missing)) {
+		wg.Go(func() {
+			for h := range work {
+				err := n.fromAny(ctx, func(member string) error {
+					data, err := n.g.peers.chunk(ctx, member, h, m.ChunkSize)
+					if err != nil {
+						return err
+					}
+					return n.g.checks.PutChunk(h, data)
+				})
+				if err != nil {
+					cancel(fmt.Errorf("chunk %.8s: %w", h, err))
+				}
+				n.replica.progress.Add(1)
+			}
+		})
+	}
+feed:
+	for _, h := range missing {
+		select {
+		case work <- h:
+		case <-ctx.Done():
+			break feed
+		}
+	}
+	close(work)
+	wg.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return n.g.checks.Sync()
+}
+
+// fromAny tries the other members, the active first, until one succeeds.
+func (n *node) fromAny(ctx context.Context, f func(member string) error) error {
+	active, _ := n.g.Active()
+	order := []string{active}
+	for _, m := range n.g.cfg.Founding.Roster.Members {
+		if m.Name != active {
+			order = append(order, m.Name)
+		}
+	}
+	errs := []error{errors.New("no member has it")}
+	for _, m := range order {
+		if m == "" || m == n.g.cfg.Member {
+			continue
+		}
+		err := f(m)
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// collect drops checkpoints that no kept SEAL names.
+func (g *Group) collect(refs []fsm.CheckpointRef) {
+	keep := make([]chain.Hash, 0, len(refs))
+	for i := range refs {
+		keep = append(keep, refs[i].Seal.Manifest)
+	}
+	if err := g.checks.Collect(keep); err != nil {
+		g.log.Warn("old checkpoints cannot be collected", "err", err)
+	}
+}

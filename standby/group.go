@@ -1,0 +1,263 @@
+package standby
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/host"
+	"github.com/understudy-ha/understudy/internal/checkpoint"
+	"github.com/understudy-ha/understudy/internal/durable"
+	"github.com/understudy-ha/understudy/internal/history"
+	"github.com/understudy-ha/understudy/internal/outputs"
+	"github.com/understudy-ha/understudy/internal/peernet"
+)
+
+// Group is one member's handle on its standby group. All methods may be called
+// concurrently.
+type Group struct {
+	cfg      Config
+	log      *slog.Logger
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+	wg       sync.WaitGroup
+	done     chan struct{}
+	err      atomic.Pointer[error] // why the member stopped by itself
+	founding []byte
+	id       peernet.Identity
+
+	fs      durable.FS
+	net     peernet.Network
+	server  *http.Server
+	peers   *peers
+	hist    *history.Store
+	outs    *outputs.Store
+	checks  *checkpoint.Store
+	archive *archive
+	node    atomic.Pointer[node]
+	api     atomic.Pointer[http.Handler]
+
+	changed *signal   // role, head, checkpoints, members
+	seen    seen      // what the other members said last
+	notes   notes     // what this member has to say about itself
+	heads   treeHeads // the newest signed tree head
+}
+
+// Open starts this member. It returns once the member runs; it may take until
+// an election before a group is active: see [Group.Watch].
+func Open(cfg Config) (*Group, error) {
+	cfg.setDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	g := &Group{
+		cfg: cfg, log: cfg.Logger, done: make(chan struct{}), changed: newSignal(), founding: cfg.Founding.Marshal(),
+	}
+	g.ctx, g.cancel = context.WithCancelCause(context.Background())
+	if err := g.open(); err != nil {
+		g.cancel(err)
+		g.closeStores()
+		return nil, err
+	}
+	n, err := g.startNode()
+	if err != nil {
+		g.cancel(err)
+		g.closeStores()
+		return nil, err
+	}
+	g.node.Store(n)
+	g.goFunc(func() { g.server.Serve(g.net.Listener("rpc")) })
+	g.goFunc(g.watchPeers)
+	g.goFunc(g.healArchive)
+	g.wg.Add(1)
+	go g.run(n)
+	return g, nil
+}
+
+func (g *Group) goFunc(f func()) {
+	g.wg.Add(1)
+	go func() { defer g.wg.Done(); f() }()
+}
+
+// open brings up everything that outlives a Raft instance.
+func (g *Group) open() error {
+	g.fs = durable.OS(g.cfg.Dir)
+	if g.cfg.Env != nil {
+		g.fs = g.cfg.Env.FS
+	}
+	if err := g.fs.MkdirAll("."); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	var err error
+	if g.id, err = g.identity(); err != nil {
+		return err
+	}
+	if g.hist, err = openOrSetAside(g, "history", func(fs durable.FS) (*history.Store, error) {
+		return history.Open(fs, g.id.Origin)
+	}); err != nil {
+		return err
+	}
+	if g.outs, err = openOrSetAside(g, "outputs", func(fs durable.FS) (*outputs.Store, error) {
+		return outputs.Open(fs, outputs.Retention{Age: g.cfg.OutputsAge, Bytes: g.cfg.OutputsBytes})
+	}); err != nil {
+		return err
+	}
+	if g.checks, err = openOrSetAside(g, "checkpoints", func(fs durable.FS) (*checkpoint.Store, error) {
+		return checkpoint.Open(fs)
+	}); err != nil {
+		return err
+	}
+	tip, err := chain.Genesis(g.cfg.Founding)
+	if err != nil {
+		return err
+	}
+	g.archive = &archive{log: g.log, hist: g.hist, outs: g.outs, hole: newSignal(), root: tip.Head.Link}
+	if g.net, err = g.listen(); err != nil {
+		return err
+	}
+	g.peers = newPeers(g.cfg.Member, g.net)
+	g.server = &http.Server{
+		Handler:           g.peerHandler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       5 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if p, ok := c.(peernet.Conn); ok {
+				return context.WithValue(ctx, peerKey{}, p.Peer())
+			}
+			return ctx
+		},
+	}
+	return nil
+}
+
+// openOrSetAside opens a store that heals from the other members. A damaged one
+// is set aside, not deleted, and begun anew.
+func openOrSetAside[T any](g *Group, name string, open func(durable.FS) (T, error)) (T, error) {
+	s, err := open(g.fs.Sub(name))
+	if !errors.Is(err, durable.ErrDamaged) {
+		return s, err
+	}
+	g.log.Error("a damaged store is set aside and fetched again from the other members", "store", name, "err", err)
+	g.noteReason(fmt.Errorf("%s was damaged and is fetched again: %w", name, err))
+	aside := name + ".damaged"
+	g.fs.RemoveAll(aside)
+	if err := g.fs.Rename(name, aside); err != nil {
+		return s, err
+	}
+	return open(g.fs.Sub(name))
+}
+
+// run keeps a node alive until the group is closed or fails.
+func (g *Group) run(n *node) {
+	defer close(g.done)
+	defer g.wg.Done()
+	for {
+		<-n.ctx.Done()
+		cause := context.Cause(n.ctx)
+		if err := n.stop(cause); err != nil {
+			g.fail(err)
+			return
+		}
+		if !errors.Is(cause, errRestart) || g.ctx.Err() != nil {
+			if g.ctx.Err() == nil {
+				g.fail(cause)
+			}
+			return
+		}
+		next, err := g.startNode()
+		if err != nil {
+			g.fail(fmt.Errorf("raft does not start again: %w", err))
+			return
+		}
+		n = next
+		g.node.Store(n)
+	}
+}
+
+// fail stops the member for good. Only a restart of the process, which reads
+// everything from disk again, is safe after a failed write.
+func (g *Group) fail(err error) {
+	if g.err.CompareAndSwap(nil, &err) {
+		g.log.Error("this member stops", "member", g.cfg.Member, "err", err)
+	}
+	g.cancel(err)
+	g.changed.notify()
+}
+
+// Done is closed when the member has stopped, by Close or by itself: see Err.
+func (g *Group) Done() <-chan struct{} { return g.done }
+
+// Err says why the member stopped by itself; nil while it runs and after Close.
+func (g *Group) Err() error {
+	if e := g.err.Load(); e != nil {
+		return *e
+	}
+	return nil
+}
+
+// Close stops this member in order: an active first drains and hands over to a
+// standby, within the context's deadline; the others go on without this member.
+func (g *Group) Close(ctx context.Context) error {
+	if n := g.node.Load(); n != nil && g.ctx.Err() == nil {
+		if a := n.active.Load(); a != nil {
+			a.do(ctx, func() { a.host.Control(host.Shutdown{Grace: time.Second}) })
+			if len(g.voters()) > 1 {
+				g.handOver(ctx, n, a, "")
+			}
+		}
+	}
+	g.cancel(ErrClosed)
+	select {
+	case <-g.done:
+	case <-ctx.Done():
+		return fmt.Errorf("the member is still stopping: %w", ctx.Err())
+	}
+	err := g.closeStores()
+	g.wg.Wait()
+	return err
+}
+
+func (g *Group) closeStores() error {
+	var errs []error
+	if g.server != nil {
+		g.server.Close()
+	}
+	if g.peers != nil {
+		g.peers.close()
+	}
+	if g.net != nil {
+		errs = append(errs, g.net.Close())
+	}
+	g.wg.Wait()
+	if g.hist != nil {
+		errs = append(errs, g.archive.sync(), g.hist.Close())
+	}
+	if g.outs != nil {
+		errs = append(errs, g.outs.Close())
+	}
+	if g.checks != nil {
+		errs = append(errs, g.checks.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (g *Group) voters() []string {
+	var names []string
+	for _, m := range g.cfg.Founding.Roster.Members {
+		if m.Flags&chain.Voter != 0 {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
+func (g *Group) hostConfig() host.Config { return host.ConfigFrom(g.cfg.Founding.Settings) }

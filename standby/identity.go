@@ -1,0 +1,113 @@
+package standby
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/understudy-ha/understudy/internal/durable"
+	"github.com/understudy-ha/understudy/internal/peernet"
+	"github.com/understudy-ha/understudy/internal/pki"
+	"github.com/understudy-ha/understudy/internal/raftstore"
+)
+
+// identityFile names the store: its random id and how often it was started.
+// Both go into the peer handshake, where the other members remember them, so
+// that a wiped or rolled-back disk cannot vote under its old name.
+const identityFile = "identity"
+
+// identity reads the store's identity, or makes one for an empty directory,
+// and counts this start, durably, before anything else is done.
+func (g *Group) identity() (peernet.Identity, error) {
+	id := peernet.Identity{Group: g.cfg.Founding.Group, Origin: g.cfg.Founding.Origin(), Member: g.cfg.Member}
+	data, err := durable.ReadSealed(g.fs, identityFile, 64)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		names, err := g.fs.List(".")
+		if err != nil {
+			return id, err
+		}
+		if len(names) > 0 {
+			return id, fmt.Errorf("data directory %s holds %q but no %s file: restore the whole directory, or empty it and have the operator rejoin this member", g.cfg.Dir, names[0], identityFile)
+		}
+		if _, err := rand.Read(id.StoreID[:]); err != nil {
+			return id, err
+		}
+	case err != nil:
+		return id, fmt.Errorf("data directory %s: %w: this member's disk is damaged; restore it or rejoin the member with an empty one", g.cfg.Dir, err)
+	case len(data) != 24:
+		return id, fmt.Errorf("data directory %s: the %s file has %d bytes, 24 are right", g.cfg.Dir, identityFile, len(data))
+	default:
+		copy(id.StoreID[:], data)
+		id.Starts = binary.BigEndian.Uint64(data[16:])
+	}
+	id.Starts++
+	return id, durable.WriteSealed(g.fs, identityFile, binary.BigEndian.AppendUint64(id.StoreID[:], id.Starts))
+}
+
+func (g *Group) openStores(ctx context.Context) (*raftstore.Stores, error) {
+	o := raftstore.Options{
+		Logger: g.log, WarnAfter: g.cfg.StallTimeout / 2, FatalAfter: 5 * g.cfg.StallTimeout,
+		OnFatal: func(err error) { g.fail(fmt.Errorf("the raft store failed: %w", err)) },
+	}
+	if g.cfg.Env != nil {
+		return g.cfg.Env.Stores(o)
+	}
+	return raftstore.Open(filepath.Join(g.cfg.Dir, "raft"), o)
+}
+
+// bootstrap seeds Raft from the founding record at the very first start, which
+// the bootstrap mark allows once. The mark is burnt afterwards.
+func (g *Group) bootstrap(s *raftstore.Stores) error {
+	has, err := raft.HasExistingState(s.Log, s.Stable, s.Snapshots)
+	if err != nil {
+		return fmt.Errorf("raft store: %w", err)
+	}
+	mark := g.cfg.BootstrapMark
+	marked := mark != "" && fileExists(mark) || g.cfg.Env != nil && g.id.Starts == 1
+	if !has {
+		if !marked {
+			return fmt.Errorf("data directory %s is empty and the bootstrap mark is used up: this is a wiped disk, which must not vote under its old name; rejoin the member", g.cfg.Dir)
+		}
+		if err := raft.BootstrapCluster(g.raftConfig(), s.Log, s.Stable, s.Snapshots, nil, g.servers()); err != nil {
+			return fmt.Errorf("raft bootstrap: %w", err)
+		}
+	}
+	if mark != "" && fileExists(mark) {
+		if err := os.Remove(mark); err != nil {
+			return fmt.Errorf("bootstrap mark: %w", err)
+		}
+		return durable.OS(filepath.Dir(mark)).SyncDir(".")
+	}
+	return nil
+}
+
+func fileExists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}
+
+// listen joins the peer network.
+func (g *Group) listen() (peernet.Network, error) {
+	memory := g.fs.Sub("peers")
+	if err := memory.MkdirAll("."); err != nil {
+		return nil, err
+	}
+	if g.cfg.Env != nil {
+		return g.cfg.Env.Network(g.id, memory, g.log)
+	}
+	tls, err := pki.LoadMember(g.cfg.TLSDir)
+	if err != nil {
+		return nil, err
+	}
+	return peernet.Listen(peernet.Config{
+		Identity: g.id, Roster: g.cfg.Founding.Roster, Key: g.cfg.Keys.Log,
+		Listen: g.cfg.Listen, Peers: g.cfg.Peers, TLS: tls, Memory: memory, Logger: g.log,
+	})
+}

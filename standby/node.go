@@ -1,0 +1,245 @@
+package standby
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/understudy-ha/understudy/fsm"
+	"github.com/understudy-ha/understudy/internal/peernet"
+	"github.com/understudy-ha/understudy/internal/raftstore"
+)
+
+// node is one life of this member's Raft instance with everything that hangs
+// on it. It is made anew when a leadership could not be given away: the next
+// activation must have a new term.
+type node struct {
+	g       *Group
+	log     *slog.Logger
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	wg      sync.WaitGroup
+	stores  *raftstore.Stores
+	trans   raft.Transport
+	raft    *raft.Raft
+	machine *fsm.Machine
+	replica *replica
+	active  atomic.Pointer[activation]
+	role    atomic.Pointer[roleState]
+	full    atomic.Bool // journal over its hard limit
+	planned atomic.Pointer[plannedNotice]
+	hold    atomic.Int64 // unix ns until which this member does not want to be active
+	timing  electionTimes
+}
+
+// roleState is what this member does now, for the status.
+type roleState struct {
+	role   Role
+	phase  string
+	reason string
+	since  time.Time
+}
+
+// errRestart asks the group to start a new node.
+var errRestart = errors.New("the raft instance is restarted")
+
+// startNode opens the stores and starts Raft on them.
+func (g *Group) startNode() (*node, error) {
+	n := &node{g: g, log: g.log}
+	n.ctx, n.cancel = context.WithCancelCause(g.ctx)
+	n.setRole(RoleJoining, "", "starting")
+	n.stepBack()
+	state, err := fsm.NewState(g.cfg.Founding)
+	if err != nil {
+		return nil, err
+	}
+	n.machine = fsm.NewMachine(state, n.applied, n.restored)
+	n.stores, err = g.openStores(n.ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.bootstrap(n.stores); err != nil {
+		n.stores.Close()
+		return nil, err
+	}
+	if snaps, err := n.stores.Snapshots.List(); err != nil {
+		n.stores.Close()
+		return nil, fmt.Errorf("raft snapshots: %w", err)
+	} else if len(snaps) == 0 {
+		n.restored(state) // else Raft restores the newest snapshot, which says the same
+	}
+	n.trans = peernet.NewTransport(g.net, g.cfg.Member, 5*time.Second, raftLogger(g.log))
+	n.raft, err = raft.NewRaft(g.raftConfig(), &machineFSM{Machine: n.machine, n: n}, n.stores.Log, n.stores.Stable, n.stores.Snapshots, n.trans)
+	if err != nil {
+		closeTransport(n.trans)
+		n.stores.Close()
+		return nil, fmt.Errorf("raft does not start: %w", err)
+	}
+	n.replica = newReplica(n)
+	n.goFunc(n.replica.run)
+	n.goFunc(n.monitor)
+	n.goFunc(n.observe)
+	return n, nil
+}
+
+func (n *node) goFunc(f func()) {
+	n.wg.Add(1)
+	go func() { defer n.wg.Done(); f() }()
+}
+
+// stop ends everything in order: the role first, so that nothing is proposed
+// any more; Raft before its transport, which its own goroutines still use; the
+// stores last. If Raft does not end in time its stores stay open and the
+// member must not start another instance in this process.
+func (n *node) stop(cause error) error {
+	n.cancel(cause)
+	down := make(chan error, 1)
+	f := n.raft.Shutdown()
+	go func() { down <- f.Error() }()
+	timer := time.NewTimer(15 * time.Second)
+	defer timer.Stop()
+	select {
+	case <-down:
+	case <-timer.C:
+		return errors.New("raft did not stop within 15s: end this process, its stores are still in use")
+	}
+	closeTransport(n.trans)
+	n.wg.Wait()
+	return n.stores.Close()
+}
+
+func closeTransport(t raft.Transport) {
+	if c, ok := t.(raft.WithClose); ok {
+		c.Close()
+	}
+}
+
+func (g *Group) raftConfig() *raft.Config {
+	c := raft.DefaultConfig()
+	c.LocalID = raft.ServerID(g.cfg.Member)
+	c.HeartbeatTimeout = g.cfg.Heartbeat
+	c.ElectionTimeout = g.cfg.Election
+	c.LeaderLeaseTimeout = g.cfg.Lease
+	c.CommitTimeout = 50 * time.Millisecond
+	c.MaxAppendEntries = 16
+	c.SnapshotInterval = g.cfg.SnapshotInterval
+	c.SnapshotThreshold = 8192
+	c.TrailingLogs = g.cfg.TrailingLogs
+	c.BatchApplyCh = false // else an enqueue time-out would not be definite
+	c.NoLegacyTelemetry = true
+	c.Logger = raftLogger(g.log)
+	return c
+}
+
+// servers is the static configuration: every voter of the founding roster,
+// with its name as address; the network finds the host and port.
+func (g *Group) servers() raft.Configuration {
+	var c raft.Configuration
+	for _, m := range g.voters() {
+		c.Servers = append(c.Servers, raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(m), Address: raft.ServerAddress(m)})
+	}
+	return c
+}
+
+// monitor turns Raft's leadership signal into activations, one after the
+// other. Each true starts a new one, even without a false before it: the
+// channel keeps only the newest value.
+func (n *node) monitor() {
+	var end func()
+	for {
+		select {
+		case leader := <-n.raft.LeaderCh():
+			if end != nil {
+				end()
+				end = nil
+			}
+			if leader {
+				end = n.lead()
+			} else {
+				n.stepBack()
+			}
+		case <-n.ctx.Done():
+			if end != nil {
+				end()
+			}
+			return
+		}
+	}
+}
+
+// lead runs the leader's role in its own goroutine; the function it returns
+// ends it and waits.
+func (n *node) lead() func() {
+	ctx, cancel := context.WithCancelCause(n.ctx)
+	done := make(chan struct{})
+	n.goFunc(func() {
+		defer close(done)
+		err := n.serve(ctx)
+		if ctx.Err() != nil {
+			return // leadership is gone already
+		}
+		n.log.Warn("giving up leadership", "member", n.g.cfg.Member, "cause", err)
+		n.g.noteReason(err)
+		n.relinquish(err)
+	})
+	return func() { cancel(errRoleEnd); <-done }
+}
+
+// relinquish hands leadership to whoever is freshest. If nobody takes it this
+// Raft instance is restarted, so that its next activation has a new term.
+func (n *node) relinquish(cause error) {
+	if n.raft.State() != raft.Leader {
+		return
+	}
+	f := n.raft.LeadershipTransfer()
+	done := make(chan error, 1)
+	go func() { done <- f.Error() }()
+	timer := time.NewTimer(n.g.cfg.Election + 5*time.Second)
+	defer timer.Stop()
+	var err error
+	select {
+	case err = <-done:
+	case <-timer.C:
+		err = errors.New("no answer in time")
+	case <-n.ctx.Done():
+		return
+	}
+	if err == nil || n.raft.State() != raft.Leader {
+		return
+	}
+	n.log.Warn("leadership could not be given away; raft is restarted", "err", err, "cause", cause)
+	n.cancel(errRestart)
+}
+
+func (n *node) setRole(r Role, phase, reason string) {
+	n.role.Store(&roleState{role: r, phase: phase, reason: reason, since: time.Now()})
+	n.g.changed.notify()
+}
+
+func (n *node) stepBack() {
+	if r := n.role.Load(); r == nil || r.role != RoleJoining {
+		n.setRole(RoleStandby, "", "")
+	}
+}
+
+// within runs f, which may never return, with a deadline.
+func within(ctx context.Context, d time.Duration, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return fmt.Errorf("no answer within %v", d)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,96 @@
+package standby
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/internal/durable"
+	"github.com/understudy-ha/understudy/internal/outputs"
+)
+
+// readOutputs reads committed outputs from this member's disk. A damaged
+// segment is fetched again from the other members rather than skipped.
+func (g *Group) readOutputs(from uint64, n int) ([]chain.Output, error) {
+	if from >= g.outs.Next() {
+		return nil, nil
+	}
+	outs, err := g.outs.Read(from, n)
+	var pruned *outputs.PrunedError
+	switch {
+	case errors.As(err, &pruned):
+		return nil, &PrunedError{Oldest: pruned.Oldest}
+	case errors.Is(err, durable.ErrDamaged):
+		if rerr := g.repairOutputs(err); rerr != nil {
+			return nil, errors.Join(err, rerr)
+		}
+		return g.outs.Read(from, n)
+	}
+	return outs, err
+}
+
+// healArchive fills holes in the archive from the other members and lets go of
+// outputs that are past their retention.
+func (g *Group) healArchive() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		hole := g.archive.hole.wait()
+		if !g.archive.whole() {
+			g.healOnce()
+		}
+		select {
+		case <-hole:
+		case <-tick.C:
+			if err := g.outs.Prune(time.Now().UnixNano()); err != nil {
+				g.log.Warn("old outputs cannot be removed", "err", err)
+			}
+		case <-g.ctx.Done():
+			return
+		}
+	}
+}
+
+func (g *Group) healOnce() {
+	n := g.node.Load()
+	if n == nil {
+		return
+	}
+	err := n.fromAny(g.ctx, func(member string) error {
+		ctx, cancel := context.WithTimeout(g.ctx, time.Minute)
+		defer cancel()
+		return g.archive.heal(ctx, archiveOf{g.peers, member})
+	})
+	if err != nil && g.ctx.Err() == nil {
+		g.noteReason(err)
+	}
+	g.changed.notify()
+}
+
+// repairOutputs fetches a damaged segment's outputs from another member and
+// puts them back, if the links of this member's history commit to them.
+func (g *Group) repairOutputs(damage error) error {
+	var d *outputs.DamagedError
+	n := g.node.Load()
+	if !errors.As(damage, &d) || n == nil {
+		return damage
+	}
+	return n.fromAny(g.ctx, func(member string) error {
+		ctx, cancel := context.WithTimeout(g.ctx, time.Minute)
+		defer cancel()
+		var all []chain.Output
+		for next := d.From; next <= d.To; {
+			outs, err := archiveOf{g.peers, member}.outputs(ctx, next, maxPeerBatch)
+			if err == nil {
+				outs, err = g.archive.provenOutputs(outs, d.To)
+			}
+			if err != nil {
+				return err
+			}
+			all = append(all, outs...)
+			next = outs[len(outs)-1].Number + 1
+		}
+		return g.outs.Replace(all)
+	})
+}

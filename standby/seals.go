@@ -1,0 +1,139 @@
+package standby
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/fsm"
+	"github.com/understudy-ha/understudy/host"
+)
+
+// seals makes a checkpoint each sync interval, when the journal grows too
+// long, and on demand. One at a time: a slow one skips intervals.
+func (a *activation) seals() {
+	cfg := &a.n.g.cfg
+	tick := time.NewTicker(min(cfg.SyncInterval, time.Second))
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-a.ctx.Done():
+			return
+		case answer := <-a.sealNow:
+			seal, err := a.seal(a.ctx)
+			last = time.Now()
+			answer <- sealed{seal, err}
+		case <-tick.C:
+			var steps, bytes int
+			a.n.machine.Read(func(s *fsm.State) { steps, bytes = s.JournalSize() })
+			long := steps > cfg.MaxJournalSteps || bytes > cfg.MaxJournalBytes
+			if time.Since(last) < cfg.SyncInterval && !long {
+				continue
+			}
+			last = time.Now()
+			if _, err := a.seal(a.ctx); err != nil && a.ctx.Err() == nil {
+				a.n.log.Error("checkpoint failed", "err", err)
+				a.n.g.noteReason(fmt.Errorf("checkpoint failed: %w", err))
+			}
+		}
+	}
+}
+
+// seal captures the daemon's state between two entries, writes it to the
+// checkpoint store while events go on, and commits a SEAL link that names it.
+// Without new events since the newest seal it returns that one.
+func (a *activation) seal(ctx context.Context) (chain.Seal, error) {
+	n := a.n
+	var refs []fsm.CheckpointRef
+	n.machine.Read(func(s *fsm.State) { refs = s.Checkpoints() })
+	var capture *host.Capturing
+	var capErr error
+	unchanged := false
+	err := a.do(ctx, func() {
+		if len(refs) > 0 && refs[len(refs)-1].Seal.Inputs == a.host.Head().Link.Inputs {
+			unchanged = true
+			return
+		}
+		capture, capErr = a.host.Capture()
+	})
+	if err = errors.Join(err, capErr); err != nil {
+		return chain.Seal{}, err
+	}
+	if unchanged {
+		return refs[len(refs)-1].Seal, nil
+	}
+	defer capture.Release()
+	m, digest, err := n.writeCheckpoint(ctx, capture)
+	if err != nil {
+		return chain.Seal{}, err
+	}
+	pos := capture.Position
+	seal := chain.Seal{
+		Seq: pos.Tip.Head.Seq(), Link: pos.Tip.Head.Hash, Frontier: pos.Tip.Frontier.Hashes(),
+		Inputs: pos.Tip.Head.Link.Inputs, Outputs: pos.Tip.Head.Link.Outputs,
+		Horizon: chain.Derive("horizon", pos.Horizon), Manifest: digest, Size: m.Size,
+	}
+	record := seal.Marshal()
+	_, err = a.record(ctx, func() (*fsm.Entry, *chain.Link, error) {
+		tip := a.host.Tip()
+		link := tip.Next(chain.Draft{Kind: chain.KindSeal, Term: a.term, Time: time.Now().UnixNano(), Input: chain.RecordDigest(chain.KindSeal, record)})
+		return &fsm.Entry{Kind: fsm.SealEntry, Term: a.term, First: link.Seq, Record: record, Time: link.Time, Last: link.Hash()}, &link, nil
+	})
+	if err != nil {
+		return chain.Seal{}, err
+	}
+	single := len(n.g.voters()) == 1
+	rep := fsm.Report{Member: n.g.cfg.Member, StoreID: n.g.id.StoreID, Seq: seal.Seq, Manifest: digest, Verified: single}
+	if err := a.report(ctx, &rep); err != nil {
+		return seal, err
+	}
+	n.machine.Read(func(s *fsm.State) { refs = s.Checkpoints() })
+	n.g.collect(refs)
+	return seal, nil
+}
+
+// report commits a sync report.
+func (a *activation) report(ctx context.Context, rep *fsm.Report) error {
+	_, err := a.record(ctx, func() (*fsm.Entry, *chain.Link, error) {
+		return &fsm.Entry{Kind: fsm.ReportEntry, Term: a.term, Record: rep.Marshal(), Time: time.Now().UnixNano()}, nil, nil
+	})
+	return err
+}
+
+// supervise polls the daemon's health each second, tells it of backpressure,
+// and ends the role of an unhealthy active.
+func (a *activation) supervise() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	pressed := false
+	for {
+		select {
+		case <-a.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		var health host.Health
+		var load float64
+		level := float64(a.intake.events.Load()) / float64(a.intake.maxEvents)
+		if a.do(a.ctx, func() {
+			health, load = a.host.Health(), a.host.Saturation()
+			if level > 0.8 && !pressed {
+				pressed = true
+				a.host.Control(host.BackpressureOn{Level: min(level, 1)})
+			} else if level < 0.5 && pressed {
+				pressed = false
+				a.host.Control(host.BackpressureOff{})
+			}
+		}) != nil {
+			return
+		}
+		a.n.g.noteHealth(health, load)
+		if health.State == host.Unhealthy {
+			a.end(fmt.Errorf("the daemon reports itself unhealthy: %s", health.Reason))
+			return
+		}
+	}
+}

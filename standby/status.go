@@ -1,0 +1,327 @@
+package standby
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/fsm"
+	"github.com/understudy-ha/understudy/host"
+)
+
+// seen is what each other member said last.
+type seen struct {
+	mu   sync.Mutex
+	last map[string]sighting
+}
+
+type sighting struct {
+	pos position
+	at  time.Time
+	err error // of the newest try, nil if it answered
+}
+
+func (s *seen) put(member string, pos *position, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last == nil {
+		s.last = make(map[string]sighting)
+	}
+	v := s.last[member]
+	if v.err = err; err == nil {
+		v.pos, v.at = *pos, time.Now()
+	}
+	s.last[member] = v
+}
+
+func (s *seen) get(member string) (sighting, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, ok := s.last[member]
+	return v, ok
+}
+
+// notes is what this member has to say about itself.
+type notes struct {
+	mu     sync.Mutex
+	reason string // newest failure, with its time
+	at     time.Time
+	health host.Health
+	load   float64
+	phases map[uint64]map[string]float64 // by term, of this member's own promotions
+}
+
+func (g *Group) noteReason(err error) {
+	g.notes.mu.Lock()
+	g.notes.reason, g.notes.at = err.Error(), time.Now()
+	g.notes.mu.Unlock()
+	g.changed.notify()
+}
+
+func (g *Group) noteHealth(h host.Health, load float64) {
+	g.notes.mu.Lock()
+	defer g.notes.mu.Unlock()
+	g.notes.health, g.notes.load = h, load
+}
+
+// maxNotedPromotions bounds the promotions whose phase times are remembered.
+const maxNotedPromotions = 256
+
+func (g *Group) notePromotion(term uint64, phases map[string]float64) {
+	g.notes.mu.Lock()
+	defer g.notes.mu.Unlock()
+	if g.notes.phases == nil || len(g.notes.phases) >= maxNotedPromotions {
+		g.notes.phases = make(map[uint64]map[string]float64)
+	}
+	g.notes.phases[term] = phases
+}
+
+// eligible says why this member may not be active, or nil.
+func (g *Group) eligible() error {
+	if g.cfg.NeverActive {
+		return fmt.Errorf("%s is configured never to be active", g.cfg.Member)
+	}
+	if r, ok := g.cfg.New().(host.Requirer); ok {
+		if met, missing := r.Requirements().MetBy(g.cfg.Capabilities); !met {
+			return fmt.Errorf("%s lacks %v, which the daemon requires", g.cfg.Member, missing)
+		}
+	}
+	return nil
+}
+
+// position is what this member says of itself, with the hash of the link at
+// seq if it has come so far.
+func (g *Group) position(seq uint64) *position {
+	pos := &position{Member: g.cfg.Member, Role: RoleJoining, Version: g.cfg.Version, Now: time.Now().UnixNano(), Health: "healthy"}
+	n := g.node.Load()
+	if n == nil {
+		return pos
+	}
+	var head chain.Head
+	var diverged error
+	n.machine.Read(func(s *fsm.State) {
+		head, diverged = s.Head(), s.Diverged()
+		pos.Applied, _ = s.Applied()
+	})
+	r := n.role.Load()
+	pos.Role, pos.Phase, pos.Reason = r.role, r.phase, r.reason
+	pos.Term, pos.Seq, pos.Head = head.Link.Term, head.Seq(), head.Hash
+	pos.Restored, pos.HostInput = n.replica.restoredSeq.Load(), n.replica.hostSeq.Load()
+	switch {
+	case seq == head.Seq():
+		pos.At = head.Hash
+	case seq < head.Seq():
+		if l, err := g.hist.Link(seq); err == nil {
+			pos.At = l.Hash()
+		}
+	}
+	err := g.eligible()
+	if diverged != nil {
+		pos.Role, err = RoleFailed, diverged
+	}
+	pos.Eligible = err == nil
+	if err != nil {
+		pos.Reason = err.Error()
+	} else if t := n.replica.trouble.Load(); t != nil && pos.Role == RoleStandby {
+		pos.Reason = *t
+	}
+	g.notes.mu.Lock()
+	defer g.notes.mu.Unlock()
+	pos.Health, pos.Saturation = g.notes.health.String(), g.notes.load
+	return pos
+}
+
+// watchPeers asks every other member each second where it stands and compares
+// histories: a link that differs from this member's own is a fork, which stops
+// this member before it serves anything on it.
+func (g *Group) watchPeers() {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for _, m := range g.cfg.Founding.Roster.Members {
+		if m.Name == g.cfg.Member {
+			continue
+		}
+		wg.Go(func() { g.watchPeer(m.Name) })
+	}
+}
+
+func (g *Group) watchPeer(member string) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		ctx, cancel := context.WithTimeout(g.ctx, 3*time.Second)
+		var mine chain.Head
+		if n := g.node.Load(); n != nil {
+			mine = n.head()
+		}
+		pos, err := g.peers.position(ctx, member, mine.Link.Seq, 0)
+		cancel()
+		before, known := g.seen.get(member)
+		g.seen.put(member, pos, err)
+		if err == nil && pos.Seq >= mine.Link.Seq && !pos.At.IsZero() && !mine.Hash.IsZero() && pos.At != mine.Hash {
+			g.fail(fmt.Errorf("at seq %d member %s has another link: %w: compare the members' chains before any of them serves again", mine.Link.Seq, member, errForked))
+		}
+		if !known || (before.err == nil) != (err == nil) || err == nil && before.pos.Role != pos.Role {
+			g.changed.notify()
+		}
+		select {
+		case <-tick.C:
+		case <-g.ctx.Done():
+			return
+		}
+	}
+}
+
+// Status is what this member knows of the group now.
+func (g *Group) Status() Status {
+	st := Status{Group: g.id.Group, Origin: g.id.Origin, Member: g.cfg.Member, Role: RoleJoining}
+	n := g.node.Load()
+	if n == nil {
+		return st
+	}
+	var handoff chain.Handoff
+	var refs []fsm.CheckpointRef
+	var head chain.Head
+	n.machine.Read(func(s *fsm.State) {
+		head, refs = s.Head(), s.Checkpoints()
+		_, handoff, _ = s.Active()
+		st.Floor = s.Floor()
+		st.JournalSteps, st.JournalBytes = s.JournalSize()
+	})
+	r := n.role.Load()
+	st.Role, st.Phase, st.Reason = r.role, r.phase, r.reason
+	st.Term, st.Seq, st.Head = head.Link.Term, head.Seq(), head.Hash
+	st.Inputs, st.Outputs = head.Link.Inputs, head.Link.Outputs
+	st.Daemon = g.daemonName()
+	if a := n.active.Load(); a != nil {
+		st.Active, st.ActiveSince, st.Queue = g.cfg.Member, a.since, int(a.intake.events.Load())
+	} else if leader, self := g.Active(); !self && leader == handoff.Member {
+		st.Active, st.ActiveSince = leader, time.Unix(0, handoff.Time)
+	}
+	for _, m := range g.cfg.Founding.Roster.Members {
+		row := g.row(m.Name, head, refs, st.Active)
+		row.Address = g.cfg.Peers[m.Name]
+		if m.Flags&chain.Voter != 0 {
+			st.Quorum.Voters++
+			if row.State != "unreachable" && row.Role != RoleFailed {
+				st.Quorum.Healthy++
+			}
+		}
+		st.Members = append(st.Members, row)
+	}
+	st.Notes = g.footers(&st)
+	return st
+}
+
+func (g *Group) daemonName() string { return g.cfg.New().Name() }
+
+// row is one member's line of the status table.
+func (g *Group) row(name string, head chain.Head, refs []fsm.CheckpointRef, active string) MemberStatus {
+	row := MemberStatus{Name: name, TrailEvents: -1, BacklogEvents: -1, CheckpointAge: -1, ContactMillis: -1}
+	var pos position
+	if name == g.cfg.Member {
+		pos, row.ContactMillis = *g.position(0), 0
+	} else {
+		s, ok := g.seen.get(name)
+		if !ok || s.at.IsZero() {
+			row.Role, row.State, row.Health, row.Version = "?", "unreachable", "?", "?"
+			row.Reason = "no contact yet"
+			if ok && s.err != nil {
+				row.Reason = s.err.Error()
+			}
+			return row
+		}
+		pos, row.ContactMillis = s.pos, time.Since(s.at).Milliseconds()
+		if s.err != nil {
+			row.State, row.Reason = "unreachable", s.err.Error()
+		}
+	}
+	row.Role, row.Term, row.Seq, row.Head = pos.Role, pos.Term, pos.Seq, pos.Head
+	row.Health, row.Saturation, row.Eligible, row.Version = pos.Health, pos.Saturation, pos.Eligible, pos.Version
+	row.TrailEvents = int64(max(head.Seq(), pos.Seq) - pos.Seq)
+	row.CheckpointSeq = pos.Restored
+	if name == active {
+		row.BacklogEvents = 0
+		if len(refs) > 0 {
+			row.CheckpointSeq = refs[len(refs)-1].Seal.Seq
+		}
+	} else if pos.HostInput <= head.Seq() {
+		row.BacklogEvents = int64(head.Seq() - pos.HostInput)
+	}
+	for i := range refs {
+		if refs[i].Seal.Seq == row.CheckpointSeq && refs[i].Time > 0 {
+			row.CheckpointAge = max(0, time.Since(time.Unix(0, refs[i].Time)).Milliseconds())
+		}
+	}
+	if row.State == "" {
+		row.State, row.Reason = stateWord(&pos), pos.Reason
+	}
+	return row
+}
+
+func stateWord(p *position) string {
+	switch p.Role {
+	case RoleActive:
+		return "serving"
+	case RolePromoting:
+		return p.Phase
+	case RoleFailed:
+		return "stopped"
+	case RoleJoining:
+		return "joining"
+	}
+	if p.Reason != "" {
+		return "degraded"
+	}
+	return "warm"
+}
+
+// footers are the sentences under the table that are true now.
+func (g *Group) footers(st *Status) []string {
+	var out []string
+	if st.Active == "" {
+		out = append(out, fmt.Sprintf("no active is known: %d of %d voters answer, %d are needed", st.Quorum.Healthy, st.Quorum.Voters, st.Quorum.Voters/2+1))
+	}
+	for _, r := range g.net.Refusals() {
+		out = append(out, "refused: "+r.String())
+	}
+	if g.cfg.VerifySync == VerifyOff {
+		out = append(out, "verify_sync is off: a snapshot that does not restore faithfully is found only at a failover")
+	}
+	g.notes.mu.Lock()
+	defer g.notes.mu.Unlock()
+	if g.notes.reason != "" {
+		out = append(out, fmt.Sprintf("%s ago: %s", time.Since(g.notes.at).Round(time.Second), g.notes.reason))
+	}
+	return out
+}
+
+// Watch yields the status now and after each change, at most 20 times a
+// second, until ctx ends or the group is closed.
+func (g *Group) Watch(ctx context.Context) iter.Seq[Status] {
+	return func(yield func(Status) bool) {
+		for {
+			changed := g.changed.wait()
+			if !yield(g.Status()) {
+				return
+			}
+			pause := time.NewTimer(50 * time.Millisecond)
+			select {
+			case <-pause.C:
+			case <-ctx.Done():
+				pause.Stop()
+				return
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			case <-g.ctx.Done():
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,290 @@
+package standby
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/host"
+)
+
+// plannedNotice tells the target of a switchover that it will be promoted
+// according to plan, with the old active's signature that releases the role at
+// exactly this position.
+type plannedNotice struct {
+	From    string       `json:"from"`
+	Anchor  chain.Anchor `json:"anchor"`
+	Term    uint64       `json:"term"` // the old one
+	Release []byte       `json:"release"`
+}
+
+// fits says whether the handoff is the one that the notice was made for.
+func (p *plannedNotice) fits(h *chain.Handoff) bool {
+	return p.From == h.OldMember && p.Anchor == h.Anchor && p.Term == h.OldTerm
+}
+
+// Switchover moves the active role to a standby, the given one or the
+// freshest, without losing an event: the target is synced while events go on,
+// then intake stops, what is in flight commits, leadership moves, and the
+// target promotes. On an error that is not [ErrUncertain] the old active goes on.
+func (g *Group) Switchover(ctx context.Context, to string) (SwitchoverResult, error) {
+	a, err := g.activation()
+	if err != nil {
+		return SwitchoverResult{}, err
+	}
+	n := a.n
+	res := SwitchoverResult{From: g.cfg.Member, To: to}
+	clock := time.Now()
+	phase := func(name string) {
+		res.Phases = append(res.Phases, Phase{name, millis(time.Since(clock))})
+		clock = time.Now()
+	}
+	if res.To, err = g.target(ctx, to); err != nil {
+		return res, err
+	}
+	phase("preflight")
+	if err := n.syncTarget(ctx, a, res.To); err != nil {
+		return res, &RefusedError{Reason: fmt.Sprintf("%s could not be synced: %v", res.To, err)}
+	}
+	phase("sync")
+	stopped := time.Now()
+	moved, err := g.handOver(ctx, n, a, res.To)
+	phase("drain and transfer")
+	if err != nil {
+		return res, err
+	}
+	if !moved {
+		return res, &RefusedError{Reason: "the active role ended before it could be handed over"}
+	}
+	for {
+		pos, err := g.peers.position(ctx, res.To, 0, 0)
+		if err == nil && pos.Role == RoleActive && pos.Term > a.term {
+			res.Term = pos.Term
+			break
+		}
+		select {
+		case <-time.After(2 * time.Millisecond):
+		case <-ctx.Done():
+			return res, &UncertainError{Reason: res.To + " has the leadership and was not seen active in time; see status"}
+		}
+	}
+	phase("promote")
+	res.UnavailableMillis = millis(time.Since(stopped))
+	return res, nil
+}
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// target picks and checks the member that a switchover goes to.
+func (g *Group) target(ctx context.Context, to string) (string, error) {
+	if to == g.cfg.Member {
+		return to, &RefusedError{Reason: to + " is active already"}
+	}
+	var best *position
+	var why []error
+	for _, m := range g.voters() {
+		if m == g.cfg.Member || to != "" && m != to {
+			continue
+		}
+		pctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		pos, err := g.peers.position(pctx, m, 0, 0)
+		cancel()
+		switch {
+		case err != nil:
+			why = append(why, fmt.Errorf("%s does not answer: %w", m, err))
+		case !pos.Eligible:
+			why = append(why, fmt.Errorf("%s may not be active: %s", m, pos.Reason))
+		case best == nil || pos.Seq > best.Seq:
+			best = pos
+		}
+	}
+	if best == nil {
+		if len(why) == 0 {
+			return to, &RefusedError{Reason: fmt.Sprintf("no voter %q in this group", to)}
+		}
+		return to, &RefusedError{Reason: errors.Join(why...).Error()}
+	}
+	return best.Member, nil
+}
+
+// syncTarget seals a checkpoint and waits until the target has restored it.
+func (n *node) syncTarget(ctx context.Context, a *activation, to string) error {
+	seal, err := n.g.sealOnDemand(ctx)
+	if err != nil {
+		return err
+	}
+	for {
+		pos, err := n.g.peers.position(ctx, to, 0, 0)
+		if err == nil && pos.Restored >= seal.Seq {
+			return nil
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-a.ctx.Done():
+			return &NotActiveError{}
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), err)
+		}
+	}
+}
+
+// handOver drains the active and transfers leadership. If the transfer fails
+// intake opens again. It reports whether leadership has moved.
+func (g *Group) handOver(ctx context.Context, n *node, a *activation, to string) (bool, error) {
+	if err := a.drain(ctx); err != nil {
+		return false, err
+	}
+	if to != "" {
+		var notice plannedNotice
+		err := a.do(ctx, func() {
+			tip := a.host.Tip()
+			notice = plannedNotice{From: g.cfg.Member, Term: a.term, Anchor: chain.Anchor{Link: tip.Head.Hash, Seq: tip.Head.Seq(), Root: tip.Root()}}
+		})
+		if err == nil {
+			notice.Release, err = chain.SignRelease(g.cfg.Keys.Log, g.id.Origin, notice.Anchor, notice.Term, to)
+		}
+		if err == nil {
+			err = g.peers.plan(ctx, to, &notice)
+		}
+		if err != nil {
+			a.undrain()
+			return false, &RefusedError{Reason: fmt.Sprintf("%s could not be told: %v", to, err)}
+		}
+	}
+	err := within(ctx, g.cfg.Election+2*time.Second, func() error {
+		if to == "" {
+			return n.raft.LeadershipTransfer().Error()
+		}
+		return n.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to)).Error()
+	})
+	if err == nil {
+		return true, nil
+	}
+	if n.raft.State() != raft.Leader {
+		return true, nil
+	}
+	// A transfer that did not end in success may leave Raft refusing every
+	// write for ever: this instance must not be active again.
+	n.log.Warn("leadership transfer failed; raft is restarted", "to", to, "err", err)
+	n.cancel(errRestart)
+	return false, &RefusedError{Reason: fmt.Sprintf("the leadership transfer failed (%v): this member restarts its part in the group", err)}
+}
+
+// drain shuts the intake and waits until nothing is in flight. What is queued
+// stays queued and is answered with where to go once the role has moved.
+func (a *activation) drain(ctx context.Context) error {
+	err := a.do(ctx, func() {
+		a.drained = true
+		a.host.Control(host.DrainStart{Grace: time.Second})
+	})
+	for err == nil {
+		idle := false
+		if err = a.do(ctx, func() { idle = a.inflight == 0 && len(a.backlog) == 0 }); err != nil || idle {
+			break
+		}
+		select {
+		case <-time.After(200 * time.Microsecond):
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
+	if err != nil {
+		a.undrain()
+	}
+	return err
+}
+
+func (a *activation) undrain() {
+	a.do(a.ctx, func() {
+		a.drained = false
+		a.host.Control(host.DrainFinish{})
+	})
+}
+
+// StepDown gives the active role to any standby. This member does not take it
+// back within hold.
+func (g *Group) StepDown(ctx context.Context, hold time.Duration) error {
+	a, err := g.activation()
+	if err != nil {
+		return err
+	}
+	if len(g.voters()) < 2 {
+		return &RefusedError{Reason: "there is no other member to take over"}
+	}
+	a.n.hold.Store(time.Now().Add(hold).UnixNano())
+	if _, err := g.handOver(ctx, a.n, a, ""); err != nil {
+		a.n.hold.Store(0)
+		return err
+	}
+	return nil
+}
+
+// Sync makes a checkpoint now and waits until every standby that answers has
+// restored it, or ctx ends.
+func (g *Group) Sync(ctx context.Context) (SyncResult, error) {
+	seal, err := g.sealOnDemand(ctx)
+	if err != nil {
+		return SyncResult{}, err
+	}
+	res := SyncResult{Seq: seal.Seq, Manifest: seal.Manifest, Bytes: seal.Size, Members: map[string]string{g.cfg.Member: "source"}}
+	for _, m := range g.voters() {
+		if m == g.cfg.Member {
+			continue
+		}
+		for {
+			pctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+			pos, err := g.peers.position(pctx, m, 0, 0)
+			cancel()
+			if err != nil {
+				res.Members[m] = "does not answer: " + err.Error()
+				break
+			}
+			if pos.Restored >= seal.Seq {
+				res.Members[m] = "synced"
+				break
+			}
+			res.Members[m] = fmt.Sprintf("restored seq %d, wants %d", pos.Restored, seal.Seq)
+			select {
+			case <-time.After(5 * time.Millisecond):
+				continue
+			case <-ctx.Done():
+			}
+			break
+		}
+	}
+	return res, nil
+}
+
+// sealOnDemand has the active's sealer make a checkpoint and returns the newest seal.
+func (g *Group) sealOnDemand(ctx context.Context) (chain.Seal, error) {
+	a, err := g.activation()
+	if err != nil {
+		return chain.Seal{}, err
+	}
+	answer := make(chan sealed, 1)
+	select {
+	case a.sealNow <- answer:
+	case <-a.ctx.Done():
+		return chain.Seal{}, g.notActive()
+	case <-ctx.Done():
+		return chain.Seal{}, context.Cause(ctx)
+	}
+	select {
+	case s := <-answer:
+		return s.seal, s.err
+	case <-a.ctx.Done():
+		return chain.Seal{}, g.notActive()
+	case <-ctx.Done():
+		return chain.Seal{}, context.Cause(ctx)
+	}
+}
+
+// sealed is the sealer's answer.
+type sealed struct {
+	seal chain.Seal
+	err  error
+}
