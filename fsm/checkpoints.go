@@ -32,6 +32,11 @@ func (c *CheckpointRef) HasVerified(member string) bool {
 	return slices.ContainsFunc(c.Marks, func(m Mark) bool { return m.Member == member && m.Verified })
 }
 
+// Verified says whether any member's replay agreed with it.
+func (c *CheckpointRef) Verified() bool {
+	return slices.ContainsFunc(c.Marks, func(m Mark) bool { return m.Verified })
+}
+
 // maxCheckpoints bounds the checkpoints that are kept while the floor cannot
 // rise; the oldest above the floor go first.
 const maxCheckpoints = 8

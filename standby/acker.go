@@ -17,7 +17,7 @@ import (
 func (a *activation) acker() {
 	for fl := range a.landed {
 		res, err := a.await(fl.future)
-		if err != nil {
+		if err != nil && !(fl.plain && errors.Is(err, errNotAccepted)) {
 			a.end(err)
 		}
 		for i, p := range fl.events {
@@ -42,6 +42,10 @@ func (a *activation) acker() {
 
 // errNotProposed: the entry never entered the log, or every replica refused it.
 var errNotProposed = errors.New("the entry was not committed")
+
+// errNotAccepted: every replica refused the entry. A record that makes no link
+// may be refused without harm: nothing depends on it.
+var errNotAccepted = errors.New("refused by the state machine")
 
 // await waits for one future with a deadline of our own: futures of a raft
 // that shuts down may never complete.
@@ -68,7 +72,7 @@ func (a *activation) await(f raft.ApplyFuture) (*fsm.Result, error) {
 	case res == nil:
 		return nil, errors.New("the state machine gave no answer")
 	case res.Status == fsm.Refused:
-		return nil, fmt.Errorf("%w: %w", errNotProposed, res.Err)
+		return nil, fmt.Errorf("%w: %w: %w", errNotProposed, errNotAccepted, res.Err)
 	case res.Status != fsm.Accepted:
 		return nil, fmt.Errorf("the state machine did not accept the entry: %w", res.Err)
 	}

@@ -53,6 +53,7 @@ type flying struct {
 	events  []*pending
 	queries []*ask
 	then    func(*fsm.Result, error) // for records: told by the acker
+	plain   bool                     // a record that makes no link
 }
 
 func newActivation(n *node, term uint64, h *host.Host) *activation {
@@ -317,7 +318,7 @@ func (a *activation) record(ctx context.Context, build func() (*fsm.Entry, *chai
 			case <-a.ctx.Done():
 			}
 		}
-		a.fly(e, &flying{then: func(r *fsm.Result, err error) { ch <- outcome{r, err} }})
+		a.fly(e, &flying{plain: link == nil, then: func(r *fsm.Result, err error) { ch <- outcome{r, err} }})
 	})
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/understudy-ha/understudy/chain"
@@ -21,9 +22,11 @@ type built struct {
 
 // buildHost brings a host to exactly the committed head: the warm one if there
 // is one, else one restored from the newest checkpoint that works, else a
-// fresh one where the journal still reaches back to genesis. A daemon whose
-// replay diverges is tried again from the checkpoint before; if none works the
-// error says so, and this member does not become active.
+// fresh one where the journal still reaches back to genesis. A checkpoint that
+// no replay has agreed with yet is not built upon: a state that was restored
+// unfaithfully would not show in the chain before its next output. A daemon
+// whose replay diverges is tried again from the checkpoint before; if none
+// works the error says so, and this member does not become active.
 func (n *node) buildHost(ctx context.Context, warm *host.Host) (*host.Host, built, error) {
 	var causes []error
 	try := func(h *host.Host, checkpoint uint64) (*host.Host, built, bool) {
@@ -36,14 +39,28 @@ func (n *node) buildHost(ctx context.Context, warm *host.Host) (*host.Host, buil
 		}
 		return h, b, err == nil
 	}
-	if warm != nil && warm.Poisoned() == nil {
-		if h, b, ok := try(warm, n.replica.restoredSeq.Load()); ok {
-			return h, b, nil
-		}
-	}
 	var refs []fsm.CheckpointRef
 	var floor uint64
 	n.machine.Read(func(s *fsm.State) { refs, floor = s.Checkpoints(), s.Floor() })
+	if n.g.cfg.VerifySync != VerifyOff {
+		refs = slices.DeleteFunc(refs, func(r fsm.CheckpointRef) bool { return !r.Verified() })
+	}
+	if restored := n.replica.restoredSeq.Load(); warm != nil && warm.Poisoned() == nil &&
+		(restored == 0 || slices.ContainsFunc(refs, func(r fsm.CheckpointRef) bool { return r.Seal.Seq == restored })) {
+		if h, b, ok := try(warm, restored); ok {
+			return h, b, nil
+		}
+	}
+	// What is on this disk goes first: to fetch takes longer than to replay.
+	slices.SortStableFunc(refs, func(x, y fsm.CheckpointRef) int {
+		held := func(r *fsm.CheckpointRef) int {
+			if n.g.checks.Complete(r.Seal.Manifest) {
+				return 1
+			}
+			return 0
+		}
+		return held(&x) - held(&y)
+	})
 	for i := len(refs) - 1; i >= 0 && ctx.Err() == nil; i-- {
 		h, err := n.restore(ctx, &refs[i].Seal)
 		if err != nil {
@@ -63,7 +80,7 @@ func (n *node) buildHost(ctx context.Context, warm *host.Host) (*host.Host, buil
 		}
 	}
 	causes = append(causes, ctx.Err())
-	return nil, built{}, fmt.Errorf("no way to the committed head (floor %d, %d checkpoints): %w", floor, len(refs), errors.Join(causes...))
+	return nil, built{}, fmt.Errorf("no way to the committed head (floor %d, %d verified checkpoints): %w", floor, len(refs), errors.Join(causes...))
 }
 
 // restore makes a fresh host from a sealed checkpoint, fetching what is missing.
@@ -136,13 +153,16 @@ func (n *node) replay(ctx context.Context, h *host.Host, upTo uint64) (uint64, e
 				return events, context.Cause(ctx)
 			}
 			if err := n.replayEntry(h, e); err != nil {
-				return events, err
+				return events, fmt.Errorf("%w: %w", errReplay, err)
 			}
 			events += uint64(len(e.Steps))
 			n.replica.progress.Add(1)
 		}
 	}
 }
+
+// errReplay: the daemon, given committed events again, does something else.
+var errReplay = errors.New("replay differs from the committed history")
 
 // replayEntry brings a host over one committed entry.
 func (n *node) replayEntry(h *host.Host, e *fsm.JournalEntry) error {

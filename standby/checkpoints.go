@@ -85,10 +85,13 @@ func (n *node) sameState(ctx context.Context, h *host.Host, seal *chain.Seal) er
 		return err
 	}
 	if cmp.at != m.Size {
-		return fmt.Errorf("this member's replay has %d bytes of state at seq %d, the checkpoint has %d", cmp.at, seal.Seq, m.Size)
+		return fmt.Errorf("%w: %d bytes at seq %d, the checkpoint has %d", errState, cmp.at, seal.Seq, m.Size)
 	}
 	return nil
 }
+
+// errState: a replay has the committed links and another state.
+var errState = errors.New("this member's replay has another state than the checkpoint")
 
 // comparer is a writer that fails at the first byte that differs.
 type comparer struct {
@@ -103,7 +106,7 @@ func (c *comparer) Write(b []byte) (int, error) {
 	}
 	n, err := io.ReadFull(c.want, c.buf[:len(b)])
 	if !bytes.Equal(c.buf[:n], b[:n]) || err != nil {
-		return 0, fmt.Errorf("this member's replay has another state than the checkpoint near byte %d: the daemon is not deterministic or its snapshot is not faithful", c.at)
+		return 0, fmt.Errorf("%w: near byte %d; the daemon is not deterministic or its snapshot is not faithful", errState, c.at)
 	}
 	c.at += uint64(n)
 	return n, nil
@@ -200,13 +203,30 @@ func (n *node) fromAny(ctx context.Context, f func(member string) error) error {
 	return errors.Join(errs...)
 }
 
-// collect drops checkpoints that no kept SEAL names.
+// collect drops checkpoints that no kept SEAL names. One that is beyond the
+// newest SEAL stays: its own SEAL may still be on the way.
 func (g *Group) collect(refs []fsm.CheckpointRef) {
+	if len(refs) == 0 {
+		return
+	}
+	newest := refs[len(refs)-1].Seal
+	g.collecting.Lock()
+	defer g.collecting.Unlock()
+	if g.collected == newest.Manifest {
+		return
+	}
 	keep := make([]chain.Hash, 0, len(refs))
 	for i := range refs {
 		keep = append(keep, refs[i].Seal.Manifest)
 	}
-	if err := g.checks.Collect(keep); err != nil {
+	have, err := g.checks.List()
+	for _, d := range have {
+		if m, err := g.checks.Manifest(d); err == nil && m.Head.Seq > newest.Seq {
+			keep = append(keep, d)
+		}
+	}
+	if err = errors.Join(err, g.checks.Collect(keep)); err != nil {
 		g.log.Warn("old checkpoints cannot be collected", "err", err)
 	}
+	g.collected = newest.Manifest
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -31,7 +33,18 @@ type cluster struct {
 	f       *chain.Founding
 	members map[string]*machine
 	daemon  func() host.Daemon
+	alone   func() host.Daemon // the same without its fault, if daemon has one
 	tune    func(*Config)
+
+	mu    sync.Mutex
+	acked []ack // every acknowledged event
+	audit audit
+}
+
+// ack is an event and the receipt that it got.
+type ack struct {
+	ev Event
+	r  Receipt
 }
 
 // machine is what of a member survives its process.
@@ -41,22 +54,34 @@ type machine struct {
 	dead  atomic.Bool // the process is gone: nothing reaches the disk any more
 	log   *raft.InmemStore
 	snaps *raft.InmemSnapshotStore
-	g     *Group // nil while it is down
+	up    atomic.Pointer[Group] // nil while it is down
 }
 
 func newCluster(t testing.TB, n int, daemon func() host.Daemon, tune ...func(*Config)) *cluster {
-	c := &cluster{t: t, sw: peernet.NewSwitch(), f: testkit.Founding(n), members: make(map[string]*machine), daemon: daemon}
+	return newClusterOf(t, testkit.Founding(n), daemon, tune...)
+}
+
+func newClusterOf(t testing.TB, f *chain.Founding, daemon func() host.Daemon, tune ...func(*Config)) *cluster {
+	c := &cluster{t: t, sw: peernet.NewSwitch(), f: f, members: make(map[string]*machine), daemon: daemon}
 	c.tune = func(cfg *Config) {
 		for _, f := range tune {
 			f(cfg)
 		}
 	}
-	for _, name := range testkit.Names(n) {
-		c.members[name] = newMachine(name)
-		c.start(name)
+	for _, m := range f.Roster.Members {
+		c.members[m.Name] = newMachine(m.Name)
+		c.start(m.Name)
 	}
 	t.Cleanup(c.stop)
 	return c
+}
+
+// reference is the daemon that processes everything alone.
+func (c *cluster) reference() host.Daemon {
+	if c.alone != nil {
+		return c.alone()
+	}
+	return c.daemon()
 }
 
 func newMachine(name string) *machine {
@@ -98,10 +123,10 @@ func (c *cluster) logger(name string) *slog.Logger {
 
 func (c *cluster) start(name string) *Group {
 	m := c.members[name]
-	require.Nil(c.t, m.g)
+	require.Nil(c.t, m.group())
 	g, err := Open(c.config(name))
 	require.NoError(c.t, err)
-	m.g = g
+	m.up.Store(g)
 	return g
 }
 
@@ -109,18 +134,18 @@ func (c *cluster) start(name string) *Group {
 func (c *cluster) kill(name string) {
 	m := c.members[name]
 	m.dead.Store(true)
-	m.g.net.Close()
-	m.g.cancel(errors.New("killed"))
-	<-m.g.done
-	m.g.closeStores()
-	m.g = nil
+	m.group().net.Close()
+	m.group().cancel(errors.New("killed"))
+	<-m.group().done
+	m.group().closeStores()
+	m.up.Store(nil)
 	m.fs.Crash()
 	m.dead.Store(false)
 }
 
 func (c *cluster) stop() {
 	for name, m := range c.members {
-		if m.g != nil {
+		if m.group() != nil {
 			c.kill(name)
 		}
 	}
@@ -133,8 +158,8 @@ func (c *cluster) eventually(what string, cond func() bool) {
 	for !cond() {
 		if time.Now().After(deadline) {
 			for name, m := range c.members {
-				if m.g != nil {
-					c.t.Logf("%s: %+v", name, m.g.Status())
+				if m.group() != nil {
+					c.t.Logf("%s: %+v", name, m.group().Status())
 				}
 			}
 			require.FailNow(c.t, "never: "+what)
@@ -149,8 +174,8 @@ func (c *cluster) active() *Group {
 	var found *Group
 	c.eventually("a member is active", func() bool {
 		for _, m := range c.members {
-			if m.g != nil && m.g.Status().Role == RoleActive {
-				found = m.g
+			if m.serving() {
+				found = m.group()
 				return true
 			}
 		}
@@ -163,12 +188,18 @@ func (c *cluster) active() *Group {
 func (c *cluster) deliver(ev Event) (Receipt, error) {
 	c.t.Helper()
 	for {
+		a := c.active()
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		r, err := c.active().Deliver(ctx, ev)
+		r, err := a.Deliver(ctx, ev)
 		cancel()
 		if errors.Is(err, ErrNotActive) || errors.Is(err, ErrUncertain) || errors.Is(err, ErrBusy) || errors.Is(err, ErrClosed) {
 			time.Sleep(5 * time.Millisecond)
 			continue
+		}
+		if err == nil {
+			c.mu.Lock()
+			c.acked = append(c.acked, ack{ev, r})
+			c.mu.Unlock()
 		}
 		return r, err
 	}
@@ -184,14 +215,15 @@ func (c *cluster) must(producer string, n uint64, payload string) Receipt {
 // settled waits until every running member has applied the same head.
 func (c *cluster) settled() chain.Head {
 	c.t.Helper()
+	c.active() // else nobody knows yet what is committed
 	var head chain.Head
 	c.eventually("all members have the same head", func() bool {
 		head = chain.Head{}
 		for _, m := range c.members {
-			if m.g == nil {
+			if m.group() == nil {
 				continue
 			}
-			h := m.g.node.Load().head()
+			h := m.group().node.Load().head()
 			if head.Hash.IsZero() {
 				head = h
 			}
@@ -204,36 +236,106 @@ func (c *cluster) settled() chain.Head {
 	return head
 }
 
-// check compares everything that the members keep with a single host that ran
-// the committed events, and returns the head.
+// audit is how far check has come.
+type audit struct {
+	acks    int // of cluster.acked
+	bySeq   map[uint64]ack
+	alone   host.Daemon
+	outputs []string // what the daemon alone gave
+	links   uint64
+}
+
+// check compares everything that the members keep with what was acknowledged
+// and with one daemon that processes the same events alone: every acknowledged
+// event is in the history once, where its receipt says, with the outputs that
+// its receipt says; nothing else is. It goes on from where the last check was;
+// recheck begins at the beginning.
 func (c *cluster) check() chain.Head {
 	c.t.Helper()
 	head := c.settled()
-	for name, m := range c.members {
-		if m.g == nil {
+	if c.audit.bySeq == nil {
+		c.audit = audit{bySeq: make(map[uint64]ack), alone: c.reference()}
+	}
+	au := &c.audit
+	from, fromOutput := au.links, len(au.outputs)
+	c.mu.Lock()
+	var fresh []uint64
+	for _, a := range c.acked[au.acks:] {
+		if old, seen := au.bySeq[a.r.Seq]; seen {
+			require.Equal(c.t, old.ev, a.ev, "two events have one position")
+			require.Equal(c.t, old.r.Link, a.r.Link)
 			continue
 		}
-		c.eventually(name+" has the whole history", m.g.archive.whole)
-		require.Equal(c.t, head.Size(), m.g.hist.Size())
-		m.g.node.Load().machine.Read(func(s *fsm.State) { require.NoError(c.t, s.Diverged()) })
-		tip := chain.Tip{}
-		m.g.node.Load().machine.Read(func(s *fsm.State) { tip = s.Tip() })
-		require.NoError(c.t, m.g.hist.Check(tip.Frontier))
+		au.bySeq[a.r.Seq] = a
+		fresh = append(fresh, a.r.Seq)
+	}
+	au.acks = len(c.acked)
+	c.mu.Unlock()
+	require.Equal(c.t, head.Link.Inputs, uint64(len(au.bySeq)), "events in the history that nobody was told of, or the other way round")
+	slices.Sort(fresh)
+	for _, seq := range fresh {
+		a := au.bySeq[seq]
+		require.GreaterOrEqual(c.t, seq, from, "an event was put into the past")
+		if a.r.Refused {
+			continue
+		}
+		outs, err := au.alone.Process(chain.Event{Producer: a.ev.Producer, Sequence: a.ev.Sequence, Payload: a.ev.Payload, Seq: seq, Term: a.r.Term})
+		require.Equal(c.t, err != nil, a.r.Rejected)
+		require.Equal(c.t, uint64(len(outs)), a.r.Outputs)
+		if len(outs) > 0 {
+			require.Equal(c.t, uint64(len(au.outputs)+1), a.r.FirstOutput)
+		}
+		for _, o := range outs {
+			au.outputs = append(au.outputs, string(o))
+		}
+	}
+	au.links = head.Size()
+	for name, m := range c.members {
+		g := m.group()
+		if g == nil {
+			continue
+		}
+		c.eventually(name+" has the whole history", g.archive.whole)
+		require.Equal(c.t, head.Size(), g.hist.Size())
+		var tip chain.Tip
+		g.node.Load().machine.Read(func(s *fsm.State) {
+			require.NoError(c.t, s.Diverged())
+			tip = s.Tip()
+		})
+		require.NoError(c.t, g.hist.Check(tip.Frontier))
+		for _, seq := range fresh {
+			l, err := g.hist.Link(seq)
+			require.NoError(c.t, err)
+			a := au.bySeq[seq]
+			if l.Hash() != a.r.Link || l.Input != chain.EventDigest(a.ev.Producer, a.ev.Sequence, a.ev.Payload) {
+				require.FailNow(c.t, "another event is in the history", "%s: seq %d", name, seq)
+			}
+		}
+		if got := c.outputs(g, uint64(fromOutput)+1); !slices.Equal(got, au.outputs[fromOutput:]) {
+			require.Equal(c.t, au.outputs[fromOutput:], got)
+		}
 	}
 	return head
 }
 
-func (c *cluster) outputs(g *Group) []string {
+func (c *cluster) recheck() chain.Head {
+	c.audit = audit{}
+	return c.check()
+}
+
+func (c *cluster) outputs(g *Group, next uint64) []string {
 	c.t.Helper()
 	var out []string
-	for next := uint64(1); ; {
+	for {
 		outs, err := g.readOutputs(next, 100)
 		require.NoError(c.t, err)
 		if len(outs) == 0 {
 			return out
 		}
 		for _, o := range outs {
-			require.Equal(c.t, next, o.Number)
+			if o.Number != next {
+				require.Equal(c.t, next, o.Number)
+			}
 			out = append(out, string(o.Payload))
 			next++
 		}
@@ -242,10 +344,7 @@ func (c *cluster) outputs(g *Group) []string {
 
 // tally is the tests' daemon: every event adds its length to the sum and gives
 // the outputs that it asks for.
-type tally struct {
-	sum, count uint64
-	bad        string // how it misbehaves
-}
+type tally struct{ sum, count uint64 }
 
 func newTally() host.Daemon { return &tally{} }
 
@@ -282,3 +381,14 @@ func (d *tally) Restore(b []byte) error {
 func (d *tally) CanonicalSnapshot() bool { return true }
 
 func (d *tally) Query([]byte) ([]byte, error) { return fmt.Appendf(nil, "%d %d", d.count, d.sum), nil }
+
+func (m *machine) serving() bool {
+	g := m.group()
+	if g == nil {
+		return false
+	}
+	n := g.node.Load()
+	return n != nil && n.role.Load().role == RoleActive
+}
+
+func (m *machine) group() *Group { return m.up.Load() }

@@ -62,10 +62,17 @@ func (e *BusyError) Error() string {
 func (e *BusyError) Is(target error) bool { return target == ErrBusy }
 
 // UncertainError says why nobody can tell yet whether the event happened.
-type UncertainError struct{ Reason string }
+type UncertainError struct {
+	Reason string
+	Remedy string // empty: resend with the same producer and sequence
+}
 
 func (e *UncertainError) Error() string {
-	return fmt.Sprintf("outcome uncertain (%s): resend with the same producer and sequence", e.Reason)
+	remedy := e.Remedy
+	if remedy == "" {
+		remedy = "resend with the same producer and sequence"
+	}
+	return fmt.Sprintf("outcome uncertain (%s): %s", e.Reason, remedy)
 }
 
 // Is makes errors.Is(err, ErrUncertain) true.

@@ -44,6 +44,13 @@ type Group struct {
 	node    atomic.Pointer[node]
 	api     atomic.Pointer[http.Handler]
 
+	hold       atomic.Int64          // unix ns until which this member does not want to be active
+	quarantine atomic.Pointer[error] // this member's daemon does not replay the group's history
+	transfers  []time.Time           // when leadership was given up for a fault; owned by the running node
+
+	collecting sync.Mutex
+	collected  chain.Hash // newest manifest at the last collection
+
 	changed *signal   // role, head, checkpoints, members
 	seen    seen      // what the other members said last
 	notes   notes     // what this member has to say about itself

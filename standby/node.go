@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,7 +35,6 @@ type node struct {
 	role    atomic.Pointer[roleState]
 	full    atomic.Bool // journal over its hard limit
 	planned atomic.Pointer[plannedNotice]
-	hold    atomic.Int64 // unix ns until which this member does not want to be active
 	timing  electionTimes
 }
 
@@ -129,7 +129,7 @@ func (g *Group) raftConfig() *raft.Config {
 	c.CommitTimeout = 50 * time.Millisecond
 	c.MaxAppendEntries = 16
 	c.SnapshotInterval = g.cfg.SnapshotInterval
-	c.SnapshotThreshold = 8192
+	c.SnapshotThreshold = min(8192, g.cfg.TrailingLogs)
 	c.TrailingLogs = g.cfg.TrailingLogs
 	c.BatchApplyCh = false // else an enqueue time-out would not be definite
 	c.NoLegacyTelemetry = true
@@ -186,35 +186,60 @@ func (n *node) lead() func() {
 		}
 		n.log.Warn("giving up leadership", "member", n.g.cfg.Member, "cause", err)
 		n.g.noteReason(err)
-		n.relinquish(err)
+		n.relinquish(ctx, err)
 	})
 	return func() { cancel(errRoleEnd); <-done }
 }
 
-// relinquish hands leadership to whoever is freshest. If nobody takes it this
-// Raft instance is restarted, so that its next activation has a new term.
-func (n *node) relinquish(cause error) {
+// maxTransfers bounds how often a minute leadership is given up for a fault:
+// members that all fail must not pass it around as fast as they can.
+const maxTransfers = 3
+
+// relinquish hands leadership to the freshest member that may have it. If
+// nobody takes it this Raft instance is restarted, so that its next activation
+// has a new term.
+func (n *node) relinquish(ctx context.Context, cause error) {
+	g := n.g
+	g.transfers = slices.DeleteFunc(g.transfers, func(t time.Time) bool { return time.Since(t) > time.Minute })
+	if len(g.transfers) >= maxTransfers {
+		n.setRole(RoleFailed, "", fmt.Sprintf("leadership was given up %d times within a minute, now holding: %v", maxTransfers, cause))
+		select {
+		case <-time.After(time.Minute - time.Since(g.transfers[0])):
+		case <-ctx.Done():
+			return
+		}
+	}
+	g.transfers = append(g.transfers, time.Now())
 	if n.raft.State() != raft.Leader {
 		return
 	}
-	f := n.raft.LeadershipTransfer()
-	done := make(chan error, 1)
-	go func() { done <- f.Error() }()
-	timer := time.NewTimer(n.g.cfg.Election + 5*time.Second)
-	defer timer.Stop()
-	var err error
-	select {
-	case err = <-done:
-	case <-timer.C:
-		err = errors.New("no answer in time")
-	case <-n.ctx.Done():
-		return
-	}
-	if err == nil || n.raft.State() != raft.Leader {
+	err := within(ctx, g.cfg.Election+5*time.Second, func() error {
+		if to := g.successor(); to != "" {
+			return n.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to)).Error()
+		}
+		return n.raft.LeadershipTransfer().Error()
+	})
+	if err == nil || ctx.Err() != nil || n.raft.State() != raft.Leader {
 		return
 	}
 	n.log.Warn("leadership could not be given away; raft is restarted", "err", err, "cause", cause)
 	n.cancel(errRestart)
+}
+
+// successor is the member to hand leadership to: of those that answered last
+// time and may be active, the one with the newest state. Empty if none.
+func (g *Group) successor() string {
+	var best position
+	for _, m := range g.voters() {
+		s, ok := g.seen.get(m)
+		if m == g.cfg.Member || !ok || s.err != nil || !s.pos.Eligible {
+			continue
+		}
+		if best.Member == "" || s.pos.Seq > best.Seq || s.pos.Seq == best.Seq && s.pos.HostInput > best.HostInput {
+			best = s.pos
+		}
+	}
+	return best.Member
 }
 
 func (n *node) setRole(r Role, phase, reason string) {

@@ -80,8 +80,17 @@ func (p *peers) transport() *http.Transport {
 
 func (p *peers) close() { p.httpc.CloseIdleConnections() }
 
+// patience bounds a call that asks for what is there: a member that is cut off
+// must not hold up what another one can answer.
+const patience = 5 * time.Second
+
 // call makes one request and returns at most max bytes of its answer.
 func (p *peers) call(ctx context.Context, member, method, path string, body []byte, max int64) ([]byte, error) {
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, patience)
+		defer cancel()
+	}
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+member+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -143,6 +152,8 @@ func (p *peers) manifest(ctx context.Context, member string, digest chain.Hash) 
 }
 
 func (p *peers) chunk(ctx context.Context, member string, h chain.Hash, size uint32) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 6*patience) // a slow line needs its time for a chunk
+	defer cancel()
 	return p.call(ctx, member, http.MethodGet, "/peer/chunk/"+h.String(), nil, int64(size))
 }
 

@@ -106,6 +106,8 @@ func (g *Group) serveReport(w http.ResponseWriter, r *http.Request) {
 	switch err := a.report(r.Context(), rep); {
 	case errors.Is(err, ErrNotActive):
 		http.Error(w, err.Error(), http.StatusMisdirectedRequest)
+	case errors.Is(err, errNotAccepted):
+		// About a checkpoint that is no longer kept: nothing is left to report.
 	case err != nil:
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 	}

@@ -23,6 +23,10 @@ func (n *node) serve(ctx context.Context) error {
 	h, err := p.run(ctx)
 	if err != nil {
 		n.replica.give(h) // a replayed host is kept when leadership moves
+		if errors.Is(err, errReplay) && ctx.Err() == nil {
+			err = fmt.Errorf("this member's daemon does not replay the group's history and is quarantined until its restart: %w", err)
+			n.g.quarantine.Store(&err)
+		}
 		n.setRole(RoleStandby, "", "promotion failed: "+err.Error())
 		return fmt.Errorf("promotion failed: %w", err)
 	}
@@ -66,11 +70,8 @@ func (a *activation) loopless() {
 func (n *node) mayLead() error {
 	var diverged error
 	n.machine.Read(func(s *fsm.State) { diverged = s.Diverged() })
-	switch {
-	case diverged != nil:
+	if diverged != nil {
 		return fmt.Errorf("this member has diverged: %w", diverged)
-	case time.Now().UnixNano() < n.hold.Load():
-		return errors.New("this member stepped down and holds back")
 	}
 	return n.g.eligible()
 }

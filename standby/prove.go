@@ -15,7 +15,7 @@ import (
 // treeHeads keeps the newest signed tree head. They are signed when somebody
 // asks, at most once in a sign interval, never per event.
 type treeHeads struct {
-	mu   sync.Mutex
+	mu     sync.Mutex
 	size   uint64
 	newest uint64 // seq of the newest HANDOFF under it
 	note   []byte

@@ -139,8 +139,8 @@ func (r *replica) sync(ctx context.Context) error {
 	var refs []fsm.CheckpointRef
 	var head chain.Head
 	n.machine.Read(func(s *fsm.State) { refs, head = s.Checkpoints(), s.Head() })
-	if head.Link.Seq == 0 {
-		return nil // nothing happened yet
+	if head.Link.Seq == 0 || n.g.seen.ahead(head.Seq()) {
+		return nil // nothing happened yet, or this member still catches up: it would act upon the past
 	}
 	if len(refs) == 0 {
 		if r.host == nil {
@@ -153,34 +153,46 @@ func (r *replica) sync(ctx context.Context) error {
 		return r.follow(ctx, head)
 	}
 	newest := &refs[len(refs)-1]
-	var verifyErr error
+	var problem error
 	if r.host == nil || newest.Seal.Seq > r.restoredSeq.Load() {
 		if r.mustVerify(newest) && r.failed != newest.Seal.Manifest {
-			if verifyErr = r.verify(ctx, refs); verifyErr != nil && ctx.Err() == nil {
-				r.failed = newest.Seal.Manifest
-				n.log.Error("verified sync failed", "member", n.g.cfg.Member, "checkpoint", newest.Seal.Seq, "err", verifyErr)
-			}
+			problem = r.verify(ctx, refs)
 		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		h, err := n.restore(ctx, &newest.Seal)
-		if err != nil {
-			return fmt.Errorf("checkpoint at seq %d: %w", newest.Seal.Seq, err)
-		}
-		r.adopt(h, newest.Seal.Seq)
+		problem = errors.Join(problem, r.restoreNewest(ctx, refs))
+	} else if r.overdue(newest) {
+		problem = r.verify(ctx, refs) // the member whose turn it was has not done so
 	}
-	if err := r.report(ctx, refs); err != nil {
-		return err
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
+	problem = errors.Join(problem, r.report(ctx, refs))
 	n.g.collect(refs)
-	if err := r.follow(ctx, head); err != nil {
-		return err
+	if r.host != nil {
+		problem = errors.Join(problem, r.follow(ctx, head))
 	}
-	if r.failed == newest.Seal.Manifest {
-		return fmt.Errorf("checkpoint at seq %d was not verified by this member's replay: fix the daemon's snapshot or its determinism", newest.Seal.Seq)
+	if r.failed == newest.Seal.Manifest && problem == nil {
+		problem = fmt.Errorf("checkpoint at seq %d was not verified by this member's replay: fix the daemon's snapshot or its determinism", newest.Seal.Seq)
 	}
-	return verifyErr
+	return problem
+}
+
+// restoreNewest restores the newest checkpoint that can be had into a fresh
+// host. The one that is there stays if only older ones can.
+func (r *replica) restoreNewest(ctx context.Context, refs []fsm.CheckpointRef) error {
+	var errs []error
+	for i := len(refs) - 1; i >= 0 && ctx.Err() == nil; i-- {
+		seq := refs[i].Seal.Seq
+		if r.host != nil && seq <= r.restoredSeq.Load() {
+			break
+		}
+		h, err := r.n.restore(ctx, &refs[i].Seal)
+		if err == nil {
+			r.adopt(h, seq)
+			break
+		}
+		errs = append(errs, fmt.Errorf("checkpoint at seq %d: %w", seq, err))
+	}
+	return errors.Join(errs...)
 }
 
 func (r *replica) adopt(h *host.Host, restored uint64) {
@@ -210,10 +222,10 @@ func (r *replica) follow(ctx context.Context, head chain.Head) error {
 // over all voters but the active, so that nobody has to agree on them.
 func (r *replica) mustVerify(ref *fsm.CheckpointRef) bool {
 	n := r.n
-	switch n.g.cfg.VerifySync {
-	case VerifyAll:
+	switch {
+	case n.g.cfg.VerifySync == VerifyAll:
 		return true
-	case VerifyOff:
+	case n.g.cfg.VerifySync == VerifyOff || ref.Verified():
 		return false
 	}
 	var active string
@@ -231,28 +243,65 @@ func (r *replica) mustVerify(ref *fsm.CheckpointRef) bool {
 	return turns[(int(d[0])<<8|int(d[1]))%len(turns)] == n.g.cfg.Member
 }
 
-// verify replays the journal from the checkpoint before (or from what this
-// member has restored already, or from genesis) up to the newest one: the
+// overdue says that nobody has verified the checkpoint within a sync interval.
+func (r *replica) overdue(ref *fsm.CheckpointRef) bool {
+	cfg := &r.n.g.cfg
+	return cfg.VerifySync != VerifyOff && !ref.Verified() && r.failed != ref.Seal.Manifest &&
+		!r.verified[ref.Seal.Manifest] && time.Since(time.Unix(0, ref.Time)) > cfg.SyncInterval
+}
+
+// base is a host at genesis or at a verified checkpoint before the newest, from
+// which a replay can verify that one: the member's own host where it is such a
+// one, else one that is restored for it.
+func (r *replica) base(ctx context.Context, refs []fsm.CheckpointRef) (*host.Host, error) {
+	g := r.n.g
+	newest := refs[len(refs)-1].Seal.Seq
+	restored := r.restoredSeq.Load()
+	for i := len(refs) - 2; i >= -1; i-- {
+		var seq uint64
+		if i >= 0 {
+			if seq = refs[i].Seal.Seq; !refs[i].Verified() {
+				continue
+			}
+		}
+		if h := r.host; h != nil && restored == seq && h.Poisoned() == nil && h.Head().Seq() <= newest {
+			r.host = nil
+			return h, nil
+		}
+		if i >= 0 {
+			return r.n.restore(ctx, &refs[i].Seal)
+		}
+	}
+	var pruned error
+	r.n.machine.Read(func(s *fsm.State) { _, pruned = s.Journal(1) })
+	if pruned != nil {
+		return nil, nil
+	}
+	return host.New(g.cfg.New(), g.cfg.Founding, g.cfg.Keys.Log, g.hostConfig())
+}
+
+// verify replays the journal from a base up to the newest checkpoint: the
 // links must be the same, and so must the state of a daemon whose snapshots
-// are canonical.
-func (r *replica) verify(ctx context.Context, refs []fsm.CheckpointRef) error {
+// are canonical. Without a base there is nothing to say.
+func (r *replica) verify(ctx context.Context, refs []fsm.CheckpointRef) (err error) {
 	n := r.n
 	newest := &refs[len(refs)-1].Seal
-	h := r.host
-	r.host = nil
-	if h == nil || h.Poisoned() != nil || h.Head().Seq() > newest.Seq {
-		var err error
-		if len(refs) > 1 {
-			h, err = n.restore(ctx, &refs[len(refs)-2].Seal)
-		} else {
-			h, err = host.New(n.g.cfg.New(), n.g.cfg.Founding, n.g.cfg.Keys.Log, n.g.hostConfig())
+	defer func() {
+		if errors.Is(err, errReplay) || errors.Is(err, errForked) || errors.Is(err, errState) {
+			r.failed = newest.Manifest
+			n.log.Error("verified sync failed", "member", n.g.cfg.Member, "checkpoint", newest.Seq, "err", err)
 		}
-		if err != nil {
-			return err
-		}
+	}()
+	h, err := r.base(ctx, refs)
+	if err != nil || h == nil {
+		return err
 	}
 	if _, err := n.replay(ctx, h, newest.Seq); err != nil {
 		return err
+	}
+	if r.host == nil {
+		r.host = h // until the checkpoint is restored
+		r.hostSeq.Store(h.Head().Seq())
 	}
 	if h.Head().Hash != newest.Link {
 		return fmt.Errorf("replay from the checkpoint before arrives at another link at seq %d: %w", newest.Seq, errForked)

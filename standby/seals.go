@@ -53,7 +53,7 @@ func (a *activation) seal(ctx context.Context) (chain.Seal, error) {
 	var capErr error
 	unchanged := false
 	err := a.do(ctx, func() {
-		if len(refs) > 0 && refs[len(refs)-1].Seal.Inputs == a.host.Head().Link.Inputs {
+		if len(refs) > 0 && refs[len(refs)-1].Seal.Inputs == a.host.Head().Link.Inputs && n.g.checks.Complete(refs[len(refs)-1].Seal.Manifest) {
 			unchanged = true
 			return
 		}

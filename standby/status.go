@@ -44,6 +44,18 @@ func (s *seen) get(member string) (sighting, bool) {
 	return v, ok
 }
 
+// ahead says whether a member that answers was beyond the position already.
+func (s *seen) ahead(seq uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range s.last {
+		if v.err == nil && v.pos.Seq > seq {
+			return true
+		}
+	}
+	return false
+}
+
 // notes is what this member has to say about itself.
 type notes struct {
 	mu     sync.Mutex
@@ -81,6 +93,12 @@ func (g *Group) notePromotion(term uint64, phases map[string]float64) {
 
 // eligible says why this member may not be active, or nil.
 func (g *Group) eligible() error {
+	if q := g.quarantine.Load(); q != nil {
+		return *q
+	}
+	if left := time.Until(time.Unix(0, g.hold.Load())); left > 0 {
+		return fmt.Errorf("%s stepped down and holds back for another %v", g.cfg.Member, left.Round(time.Millisecond))
+	}
 	if g.cfg.NeverActive {
 		return fmt.Errorf("%s is configured never to be active", g.cfg.Member)
 	}
@@ -121,6 +139,9 @@ func (g *Group) position(seq uint64) *position {
 	err := g.eligible()
 	if diverged != nil {
 		pos.Role, err = RoleFailed, diverged
+	}
+	if g.quarantine.Load() != nil && pos.Role == RoleStandby {
+		pos.Role = RoleFailed
 	}
 	pos.Eligible = err == nil
 	if err != nil {
@@ -206,7 +227,7 @@ func (g *Group) Status() Status {
 		row.Address = g.cfg.Peers[m.Name]
 		if m.Flags&chain.Voter != 0 {
 			st.Quorum.Voters++
-			if row.State != "unreachable" && row.Role != RoleFailed {
+			if row.State != "unreachable" {
 				st.Quorum.Healthy++
 			}
 		}

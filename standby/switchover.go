@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
 
 	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/fsm"
 	"github.com/understudy-ha/understudy/host"
 )
 
@@ -60,21 +62,32 @@ func (g *Group) Switchover(ctx context.Context, to string) (SwitchoverResult, er
 	if !moved {
 		return res, &RefusedError{Reason: "the active role ended before it could be handed over"}
 	}
+	res.Term, err = g.seePromoted(ctx, res.To, a.term)
+	phase("promote")
+	res.UnavailableMillis = millis(time.Since(stopped))
+	return res, err
+}
+
+// seePromoted waits until the member is active in a newer term.
+func (g *Group) seePromoted(ctx context.Context, member string, term uint64) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, g.cfg.BarrierTimeout+g.cfg.PromotionStall)
+	defer cancel()
 	for {
-		pos, err := g.peers.position(ctx, res.To, 0, 0)
-		if err == nil && pos.Role == RoleActive && pos.Term > a.term {
-			res.Term = pos.Term
-			break
+		pos, err := g.peers.position(ctx, member, 0, 0)
+		if err == nil && pos.Role == RoleActive && pos.Term > term {
+			return pos.Term, nil
+		}
+		var now chain.Handoff
+		g.node.Load().machine.Read(func(s *fsm.State) { _, now, _ = s.Active() })
+		if now.Term > term && now.Member != member {
+			return now.Term, &UncertainError{Reason: fmt.Sprintf("%s got the leadership and %s became active", member, now.Member), Remedy: "see history"}
 		}
 		select {
 		case <-time.After(2 * time.Millisecond):
 		case <-ctx.Done():
-			return res, &UncertainError{Reason: res.To + " has the leadership and was not seen active in time; see status"}
+			return 0, &UncertainError{Reason: fmt.Sprintf("%s got the leadership and was not seen active in time", member), Remedy: "see status"}
 		}
 	}
-	phase("promote")
-	res.UnavailableMillis = millis(time.Since(stopped))
-	return res, nil
 }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
@@ -111,7 +124,8 @@ func (g *Group) target(ctx context.Context, to string) (string, error) {
 	return best.Member, nil
 }
 
-// syncTarget seals a checkpoint and waits until the target has restored it.
+// syncTarget seals a checkpoint and waits until the target has restored it and
+// a replay has verified it, so that the promotion has next to nothing to replay.
 func (n *node) syncTarget(ctx context.Context, a *activation, to string) error {
 	seal, err := n.g.sealOnDemand(ctx)
 	if err != nil {
@@ -119,7 +133,7 @@ func (n *node) syncTarget(ctx context.Context, a *activation, to string) error {
 	}
 	for {
 		pos, err := n.g.peers.position(ctx, to, 0, 0)
-		if err == nil && pos.Restored >= seal.Seq {
+		if err == nil && pos.Restored >= seal.Seq && n.verified(seal.Manifest) {
 			return nil
 		}
 		select {
@@ -132,11 +146,24 @@ func (n *node) syncTarget(ctx context.Context, a *activation, to string) error {
 	}
 }
 
+// verified says whether a checkpoint may be built upon.
+func (n *node) verified(manifest chain.Hash) bool {
+	if n.g.cfg.VerifySync == VerifyOff {
+		return true
+	}
+	var refs []fsm.CheckpointRef
+	n.machine.Read(func(s *fsm.State) { refs = s.Checkpoints() })
+	return slices.ContainsFunc(refs, func(r fsm.CheckpointRef) bool { return r.Seal.Manifest == manifest && r.Verified() })
+}
+
 // handOver drains the active and transfers leadership. If the transfer fails
 // intake opens again. It reports whether leadership has moved.
 func (g *Group) handOver(ctx context.Context, n *node, a *activation, to string) (bool, error) {
 	if err := a.drain(ctx); err != nil {
 		return false, err
+	}
+	if to == "" {
+		to = g.successor()
 	}
 	if to != "" {
 		var notice plannedNotice
@@ -215,9 +242,9 @@ func (g *Group) StepDown(ctx context.Context, hold time.Duration) error {
 	if len(g.voters()) < 2 {
 		return &RefusedError{Reason: "there is no other member to take over"}
 	}
-	a.n.hold.Store(time.Now().Add(hold).UnixNano())
+	g.hold.Store(time.Now().Add(hold).UnixNano())
 	if _, err := g.handOver(ctx, a.n, a, ""); err != nil {
-		a.n.hold.Store(0)
+		g.hold.Store(0)
 		return err
 	}
 	return nil
