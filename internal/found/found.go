@@ -1,0 +1,189 @@
+// Package found makes a group: its founding record, and for every member a
+// directory with keys, certificate, configuration and the mark that lets the
+// first start seed the group. The directories are copied to the members'
+// machines as they are.
+//
+// The private key of the group's certificate authority is not kept: nobody can
+// issue a certificate for this group again, which is what a group whose
+// members are fixed wants.
+package found
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/config"
+	"github.com/understudy-ha/understudy/internal/durable"
+	"github.com/understudy-ha/understudy/internal/pki"
+	"github.com/understudy-ha/understudy/standby"
+)
+
+// Member is a member to be.
+type Member struct {
+	Name string
+	Peer string // host:port for the other members
+	API  string // host:port for clients
+}
+
+// Group is a group to be.
+type Group struct {
+	Name     string
+	Daemon   string
+	Members  []Member
+	Settings chain.Settings
+	Extra    string // lines added to every member's configuration
+}
+
+// FoundingFile is the founding record's name in a member's directory, and in
+// the group's directory for those who verify proofs.
+const FoundingFile = "founding.bin"
+
+// ConfigFile is the name of the configuration in a member's directory.
+const ConfigFile = "member.yaml"
+
+// Create makes the directory dir with one directory for each member. It
+// refuses one that is there and not empty. On an error nothing is left behind.
+func Create(dir string, g Group, now time.Time) (*chain.Founding, error) {
+	if err := g.validate(); err != nil {
+		return nil, err
+	}
+	if names, err := os.ReadDir(dir); err == nil && len(names) > 0 {
+		return nil, fmt.Errorf("directory %s is not empty: choose another one, a group is founded once", dir)
+	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	f, err := g.create(dir, now)
+	if err != nil {
+		os.RemoveAll(dir)
+	}
+	return f, err
+}
+
+func (g *Group) validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if !chain.ValidName(g.Name) {
+		bad("group name %q: use 1 to 64 of a-z, 0-9 and -", g.Name)
+	}
+	if n := len(g.Members); n < 1 || n > chain.MaxMembers {
+		bad("%d members: a group has 1 to %d, three survive the loss of one", n, chain.MaxMembers)
+	}
+	names, addrs := make(map[string]bool), make(map[string]string)
+	for _, m := range g.Members {
+		if !chain.ValidName(m.Name) {
+			bad("member name %q: use 1 to 64 of a-z, 0-9 and -", m.Name)
+		}
+		if names[m.Name] {
+			bad("member %q is there twice: give each its own name", m.Name)
+		}
+		names[m.Name] = true
+		for what, a := range map[string]string{"peer": m.Peer, "client": m.API} {
+			if _, _, err := net.SplitHostPort(a); err != nil {
+				bad("member %q: %s address %q is not host:port", m.Name, what, a)
+			} else if other, used := addrs[a]; used {
+				bad("member %q: %s address %s is %s already: give each its own", m.Name, what, a, other)
+			} else {
+				addrs[a] = fmt.Sprintf("the %s address of %s", what, m.Name)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (g *Group) create(dir string, now time.Time) (*chain.Founding, error) {
+	f := &chain.Founding{Suite: 1, Time: now.UnixNano(), Group: g.Name, Settings: g.Settings}
+	if f.Settings == (chain.Settings{}) {
+		f.Settings = chain.DefaultSettings()
+	}
+	if _, err := rand.Read(f.Nonce[:]); err != nil {
+		return nil, err
+	}
+	keys := make(map[string]standby.Keys)
+	for _, m := range g.Members {
+		k, err := newKeys()
+		if err != nil {
+			return nil, err
+		}
+		keys[m.Name] = k
+		f.Roster.Members = append(f.Roster.Members, chain.RosterMember{
+			Name: m.Name, Flags: chain.Voter | chain.Cosigner,
+			LogKey: k.Log.ID(), CosignKey: k.Cosign.ID(), BoxKey: k.Box.Public(),
+		})
+	}
+	f.Roster.Sort()
+	if err := f.Validate(); err != nil {
+		return nil, err
+	}
+	ca, err := pki.NewCA(g.Name, now)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range g.Members {
+		if err := g.member(filepath.Join(dir, m.Name), m, f, keys[m.Name], ca, now); err != nil {
+			return nil, fmt.Errorf("member %s: %w", m.Name, err)
+		}
+	}
+	return f, durable.WriteSealed(durable.OS(dir), FoundingFile, f.Marshal())
+}
+
+func newKeys() (k standby.Keys, err error) {
+	if k.Log, err = chain.NewKeypair(rand.Reader); err != nil {
+		return k, err
+	}
+	if k.Cosign, err = chain.NewKeypair(rand.Reader); err != nil {
+		return k, err
+	}
+	k.Box, err = chain.NewBoxKey(rand.Reader)
+	return k, err
+}
+
+func (g *Group) member(dir string, m Member, f *chain.Founding, k standby.Keys, ca *pki.CA, now time.Time) error {
+	fs := durable.OS(dir)
+	if err := fs.MkdirAll("."); err != nil {
+		return err
+	}
+	if err := config.SaveKeys(filepath.Join(dir, "keys"), k); err != nil {
+		return err
+	}
+	tls := filepath.Join(dir, "tls")
+	if err := durable.OS(tls).MkdirAll("."); err != nil {
+		return err
+	}
+	if err := ca.Issue(tls, g.Name, f.Origin(), m.Name, now); err != nil {
+		return err
+	}
+	if err := durable.WriteSealed(fs, FoundingFile, f.Marshal()); err != nil {
+		return err
+	}
+	if err := fs.WriteFile(ConfigFile, g.yaml(m)); err != nil {
+		return err
+	}
+	return fs.WriteFile("bootstrap", []byte("The first start of this member may found the group; it removes this file.\n"))
+}
+
+// yaml is a member's configuration.
+func (g *Group) yaml(m Member) []byte {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Member %s of group %s. Every key: docs/configuration.md. Paths are relative to this file.\n\n", m.Name, g.Name)
+	fmt.Fprintf(&b, "group: %s\nmember: %s\ndaemon: %s\n", g.Name, m.Name, g.Daemon)
+	b.WriteString("\n# For the other members: mutual TLS, always.\n")
+	fmt.Fprintf(&b, "listen: %q\npeers:\n", m.Peer)
+	for _, p := range g.Members {
+		fmt.Fprintf(&b, "  %s: %q\n", p.Name, p.Peer)
+	}
+	b.WriteString("\n# For clients: plain HTTP is allowed on loopback only; see api_cert and api_tokens.\n")
+	fmt.Fprintf(&b, "api: %q\napis:\n", m.API)
+	for _, p := range g.Members {
+		fmt.Fprintf(&b, "  %s: %q\n", p.Name, p.API)
+	}
+	b.WriteString("\nprofile: lan\n")
+	b.WriteString(g.Extra)
+	return []byte(b.String())
+}
