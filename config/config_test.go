@@ -98,10 +98,8 @@ func TestPrecedence(t *testing.T) {
 		"heartbeat": {"8s", "7s", "9s"}, "api_cert": {"c1", "c2", "c3"}, "api_key": {"k1", "k2", "k3"},
 	}
 	for _, o := range config.Options() {
-		v, ok := values[o.Key]
-		if !ok {
-			v = [3]string{"1s", "2s", "3s"}
-			values[o.Key] = v
+		if _, ok := values[o.Key]; !ok {
+			values[o.Key] = [3]string{"1s", "2s", "3s"}
 		}
 	}
 	path := filepath.Join(t.TempDir(), "m.yaml")
