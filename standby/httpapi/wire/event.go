@@ -32,26 +32,37 @@ func ParseEvent(line []byte) (standby.Event, error) {
 
 func parseEvent(line []byte) (ev standby.Event, err error) {
 	s := scanner{b: line}
-	seen := map[string]bool{}
-	err = s.object(func(name string) error {
-		if seen[name] {
-			return fmt.Errorf("%q is given twice", name)
+	var seen [4]bool
+	once := func(i int) error {
+		if seen[i] {
+			return errors.New("given twice")
 		}
-		seen[name] = true
+		seen[i] = true
+		return nil
+	}
+	err = s.object(func(name []byte) error {
 		var err error
-		switch name {
+		var b []byte
+		switch string(name) {
 		case "producer":
-			var b []byte
-			b, err = s.text()
-			ev.Producer = string(b)
+			if err = once(0); err == nil {
+				b, err = s.text()
+				ev.Producer = string(b)
+			}
 		case "sequence":
-			ev.Sequence, err = s.number()
+			if err = once(1); err == nil {
+				ev.Sequence, err = s.number()
+			}
 		case "payload":
-			ev.Payload, err = s.text()
+			if err = once(2); err == nil {
+				ev.Payload, err = s.text()
+			}
 		case "payload_base64":
-			var b []byte
-			if b, err = s.text(); err == nil {
-				ev.Payload, err = base64.StdEncoding.Strict().AppendDecode(nil, b)
+			if err = once(3); err == nil {
+				b, err = s.text()
+			}
+			if err == nil {
+				ev.Payload, err = unbase64(b)
 			}
 		default:
 			return fmt.Errorf("unknown name %.40q: an event has producer, sequence and payload or payload_base64", name)
@@ -64,12 +75,20 @@ func parseEvent(line []byte) (ev standby.Event, err error) {
 	switch {
 	case err != nil:
 		return ev, err
-	case seen["payload"] == seen["payload_base64"]:
+	case seen[2] == seen[3]:
 		return ev, errors.New("give either payload or payload_base64")
-	case ev.Payload == nil:
-		ev.Payload = []byte{}
 	}
 	return ev, nil
+}
+
+// unbase64 decodes standard base64 in place. The decoder of the library skips
+// line breaks; here they are an error like any other foreign byte.
+func unbase64(b []byte) ([]byte, error) {
+	if bytes.ContainsAny(b, "\r\n") {
+		return nil, errors.New("line break within base64")
+	}
+	n, err := base64.StdEncoding.Strict().Decode(b, b)
+	return b[:n], err
 }
 
 // AppendEvent appends an event's line, newline included.
@@ -112,7 +131,7 @@ func (s *scanner) take(c byte) bool {
 }
 
 // object reads {"name": value, …} to the end of the input; value is called at each value.
-func (s *scanner) object(value func(name string) error) error {
+func (s *scanner) object(value func(name []byte) error) error {
 	if !s.take('{') {
 		return errors.New("a JSON object is expected")
 	}
@@ -124,7 +143,7 @@ func (s *scanner) object(value func(name string) error) error {
 		if !s.take(':') {
 			return fmt.Errorf("a colon is expected at byte %d", s.i)
 		}
-		if err := value(string(name)); err != nil {
+		if err := value(name); err != nil {
 			return err
 		}
 		if more = s.take(','); !more && !s.take('}') {

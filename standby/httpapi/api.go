@@ -1,0 +1,269 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/standby"
+	"github.com/understudy-ha/understudy/standby/httpapi/wire"
+)
+
+// api is one handler.
+type api struct {
+	cfg     Config
+	peer    bool // serves the other members
+	keys    keyring
+	self    string // this member's name
+	limit   int    // the group's limit for a payload; 0 unknown
+	founded *chain.Founding
+	streams chan struct{}
+	counts  *counts
+}
+
+// New is the handler for clients. It fails on tokens that are unsafe.
+func New(cfg Config) (http.Handler, error) {
+	keys, err := newKeyring(cfg.Tokens)
+	if err != nil {
+		return nil, err
+	}
+	return http.NewCrossOriginProtection().Handler(newAPI(cfg, keys, false)), nil
+}
+
+// Peer is the handler for calls that other members forward over the peer
+// network. It takes their word for what the caller may do and never forwards.
+func Peer(cfg Config) http.Handler {
+	cfg.Forward = nil
+	return newAPI(cfg, nil, true)
+}
+
+func newAPI(cfg Config, keys keyring, peer bool) http.Handler {
+	cfg.Limits.setDefaults()
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	a := &api{cfg: cfg, peer: peer, keys: keys, self: cfg.Group.Status().Member, streams: make(chan struct{}, cfg.Limits.MaxStreams), counts: newCounts()}
+	if f, err := chain.ParseFounding(cfg.Group.Founding()); err == nil {
+		a.founded, a.limit = f, int(f.Settings.MaxEventBytes)
+	}
+	return a.contain(a.routes())
+}
+
+// routes is the API's table of contents.
+func (a *api) routes() http.Handler {
+	mux := http.NewServeMux()
+	l := &a.cfg.Limits
+	add := func(pattern string, roles Role, h func(*call) error) {
+		mux.Handle(pattern, a.guarded(roles, h))
+	}
+	// What only the active can do. Of these, switchover and step-down must not
+	// be done twice.
+	const (
+		once  = false
+		again = true
+	)
+	active := func(pattern string, roles Role, max int, timeout time.Duration, repeat bool, h func(*call) error) {
+		add(pattern, roles, func(c *call) error { return a.onActive(c, max, timeout, repeat, h) })
+	}
+	add("POST /v1/events", Deliver|Operate, a.events)
+	active("GET /v1/session", Deliver|Operate, 0, l.Timeout, again, a.session)
+	active("POST /v1/query", Read|Operate, l.MaxQueryBytes, l.Timeout, again, a.query)
+	active("POST /v1/sync", Operate, maxBody, l.OperationTimeout, again, a.sync)
+	active("POST /v1/switchover", Operate, maxBody, l.OperationTimeout, once, a.switchover)
+	active("POST /v1/step-down", Operate, maxBody, l.OperationTimeout, once, a.stepDown)
+	active("GET /v1/proof", anyRole, 0, l.Timeout, again, a.proof)
+	active("GET /v1/tree-head", anyRole, 0, l.Timeout, again, a.treeHead)
+
+	// What every member knows.
+	add("GET /v1/outputs", Read|Operate, a.outputs)
+	add("GET /v1/watch", anyRole, a.watch)
+	add("GET /v1/status", anyRole, a.status)
+	add("GET /v1/history", anyRole, a.history)
+	add("GET /v1/head", anyRole, a.head)
+	add("GET /v1/founding", anyRole, a.founding)
+	add("GET /metrics", anyRole, a.metrics)
+
+	mux.HandleFunc("/livez", a.probe(a.live))
+	mux.HandleFunc("/readyz", a.probe(a.ready))
+	mux.HandleFunc("/active", a.probe(a.serving))
+	mux.HandleFunc("/standby", a.probe(a.standingBy))
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		a.fail(w, wire.Problemf(wire.NotFound, "see docs/api.md", "no call %s %.100q", r.Method, r.URL.Path))
+	})
+	return mux
+}
+
+// maxBody bounds the small JSON bodies.
+const maxBody = 4 << 10
+
+// call is one request and what its caller may do.
+type call struct {
+	w    http.ResponseWriter
+	r    *http.Request
+	role Role
+	body []byte
+}
+
+// contain keeps a handler's panic from hiding: it is logged with its stack and
+// answered, if nothing was answered yet.
+func (a *api) contain(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				panic(p)
+			}
+			a.cfg.Logger.Error("an API call panicked", "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+			a.fail(w, wire.Problemf(wire.Internal, "see this member's log", "the call failed within this member"))
+		}()
+		w.Header().Set(wire.HeaderVia, a.self)
+		if name, _ := a.cfg.Group.Active(); name != "" {
+			w.Header().Set(wire.HeaderActive, name)
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		h.ServeHTTP(w, r)
+	})
+}
+
+// guarded lets those through that have one of the roles.
+func (a *api) guarded(roles Role, h func(*call) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		role, err := a.who(r)
+		if err == nil && role&roles == 0 {
+			p := wire.Problemf(wire.Unauthorized, "use a token with that role", "this needs one of the roles %v, the caller has %v", roles, role)
+			p.Forbidden = true
+			err = p
+		}
+		if err != nil {
+			a.cfg.Logger.Info("an API call was refused", "remote", r.RemoteAddr, "path", r.URL.Path, "err", err)
+		} else {
+			err = h(&call{w: w, r: r, role: role})
+		}
+		if err != nil {
+			a.fail(w, err)
+		}
+	})
+}
+
+// fail answers with a problem.
+func (a *api) fail(w http.ResponseWriter, err error) {
+	p := wire.ProblemOf(err)
+	a.counts.problem(p.Code)
+	if p.RetryAfterMS > 0 {
+		w.Header().Set("Retry-After", strconv.FormatInt((p.RetryAfterMS+999)/1000, 10))
+	}
+	if p.Code == wire.Unauthorized && !p.Forbidden {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	writeJSON(w, p.Status(), p)
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(b)+1))
+	w.WriteHeader(status)
+	w.Write(append(b, '\n')) // a reader that went away is told by its own side
+	return nil
+}
+
+// read takes in a body of at most max bytes, within the call's time.
+func (a *api) read(c *call, max int) error {
+	if c.r.Body == nil || c.r.Body == http.NoBody {
+		return nil
+	}
+	rc := http.NewResponseController(c.w)
+	rc.SetReadDeadline(time.Now().Add(a.cfg.Limits.Timeout)) // not all writers can; the server's own limits hold then
+	defer rc.SetReadDeadline(time.Time{})
+	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, int64(max)))
+	var large *http.MaxBytesError
+	if err != nil && !errors.As(err, &large) {
+		return wire.Problemf(wire.BadRequest, "send it again", "the body could not be read: %v", err)
+	}
+	c.body = body
+	return err
+}
+
+// decode reads a small JSON object strictly. No body is an empty object.
+func (c *call) decode(v any) error {
+	if len(bytes.TrimSpace(c.body)) == 0 {
+		return nil
+	}
+	d := json.NewDecoder(bytes.NewReader(c.body))
+	d.DisallowUnknownFields()
+	err := d.Decode(v)
+	if err == nil && d.More() {
+		err = errors.New("something follows the object")
+	}
+	if err != nil {
+		return wire.Problemf(wire.BadRequest, "see docs/api.md", "the body is not what this call takes: %v", err)
+	}
+	return nil
+}
+
+// query reads a call's parameters strictly: unknown ones are errors.
+func (c *call) params(names ...string) (map[string]string, error) {
+	out := make(map[string]string)
+	for name, values := range c.r.URL.Query() {
+		known := false
+		for _, n := range names {
+			known = known || n == name
+		}
+		if !known || len(values) != 1 {
+			return nil, wire.Problemf(wire.BadRequest, fmt.Sprintf("this call takes %q", names), "unknown or repeated parameter %.40q", name)
+		}
+		out[name] = values[0]
+	}
+	return out, nil
+}
+
+func number(params map[string]string, name string, missing uint64) (uint64, error) {
+	s, ok := params[name]
+	if !ok {
+		return missing, nil
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		return 0, wire.Problemf(wire.BadRequest, "use a whole number", "parameter %s is %.40q", name, s)
+	}
+	return n, nil
+}
+
+func flag(params map[string]string, name string) (bool, error) {
+	switch v, ok := params[name]; {
+	case !ok, v == "0", v == "false":
+		return false, nil
+	case v == "1", v == "true", v == "":
+		return true, nil
+	}
+	return false, wire.Problemf(wire.BadRequest, "use 1 or 0", "parameter %s is %.40q", name, params[name])
+}
+
+// unheard says what the end of a call's time means: for a call that changes
+// something nobody knows, for others nothing happened.
+func unheard(err error, changes bool) error {
+	if err == nil || errors.Is(err, standby.ErrUncertain) ||
+		!errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	if changes {
+		return &standby.UncertainError{Reason: err.Error(), Remedy: "see status and history"}
+	}
+	return &wire.Problem{Code: wire.Busy, Text: "not done in time: " + err.Error(), RetryAfterMS: 100, Remedy: "nothing happened: retry"}
+}

@@ -1,0 +1,188 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"errors"
+	"mime"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/understudy-ha/understudy/standby"
+	"github.com/understudy-ha/understudy/standby/httpapi/wire"
+)
+
+// events takes one event, or a stream of them.
+func (a *api) events(c *call) error {
+	if _, err := c.params(); err != nil {
+		return err
+	}
+	if t, _, _ := mime.ParseMediaType(c.r.Header.Get("Content-Type")); t == wire.NDJSON {
+		return a.eventStream(c)
+	}
+	if err := a.read(c, wire.MaxEventLine(a.cfg.Limits.MaxEventBytes)); err != nil {
+		return err
+	}
+	ev, err := wire.ParseEvent(c.body)
+	if err != nil {
+		return err
+	}
+	res := a.deliver(c.r.Context(), c.role, []standby.Event{ev})[0]
+	if res.Err != nil {
+		return res.Err
+	}
+	return writeJSON(c.w, http.StatusOK, &res.Receipt)
+}
+
+func problemLine(err error) []byte {
+	b, _ := json.Marshal(wire.ProblemOf(err))
+	return append(b, '\n')
+}
+
+// eventStream answers a stream of events line by line. What arrives while the
+// group commits one batch makes the next: idleness keeps batches small, load
+// makes them large. One batch at a time is at the group, which keeps the order.
+func (a *api) eventStream(c *call) error {
+	s, err := a.open(c.w, wire.NDJSON)
+	if err != nil {
+		return err
+	}
+	defer a.close(s)
+	s.rc.EnableFullDuplex() // HTTP/2 is so by itself
+	src := newSource(c.r, s.rc, &a.cfg.Limits)
+	defer src.close()
+	var out []byte
+	for {
+		lines := src.take()
+		if len(lines) == 0 {
+			if !s.begun {
+				s.write(nil, true)
+			}
+			return nil
+		}
+		evs := make([]standby.Event, 0, len(lines))
+		for i := range lines {
+			if lines[i].err == nil {
+				evs = append(evs, lines[i].ev)
+			}
+		}
+		var res []standby.Result
+		if len(evs) > 0 {
+			res = a.deliver(c.r.Context(), c.role, evs)
+		}
+		out = out[:0]
+		for i := range lines {
+			r := standby.Result{Err: lines[i].err}
+			if r.Err == nil {
+				r, res = res[0], res[1:]
+			} else {
+				a.counts.result(&r)
+			}
+			out = wire.AppendResult(out, &r)
+		}
+		if err := s.write(out, true); err != nil {
+			return nil // the reader is gone
+		}
+	}
+}
+
+// eventLine is one line of a stream: an event or what is wrong with it.
+type eventLine struct {
+	ev  standby.Event
+	err error
+}
+
+// source reads lines ahead, up to one batch.
+type source struct {
+	rc   *http.ResponseController
+	idle time.Duration
+
+	mu     sync.Mutex
+	moved  sync.Cond
+	lines  []eventLine
+	bytes  int
+	gather bool // the whole body is on its way: wait for a full batch or the end
+	ended  bool // no more lines come
+	closed bool // no more lines are wanted
+	done   chan struct{}
+}
+
+func newSource(r *http.Request, rc *http.ResponseController, l *Limits) *source {
+	s := &source{rc: rc, idle: l.IdleTimeout, gather: r.ContentLength > 0, done: make(chan struct{})}
+	s.moved.L = &s.mu
+	go s.read(wire.NewLines(r.Body, wire.MaxEventLine(l.MaxEventBytes)))
+	return s
+}
+
+func (s *source) read(lines *wire.Lines) {
+	defer close(s.done)
+	for s.patience() {
+		b, _, err := lines.Next()
+		var l eventLine
+		switch {
+		case errors.Is(err, wire.ErrLongLine):
+			l.err = &wire.Problem{Code: wire.TooLarge, Text: err.Error(), Remedy: "split the event"}
+		case err != nil: // the end, or the connection is gone
+			s.mu.Lock()
+			s.ended = true
+			s.moved.Broadcast()
+			s.mu.Unlock()
+			return
+		default:
+			l.ev, l.err = wire.ParseEvent(b)
+		}
+		if !s.put(l) {
+			return
+		}
+	}
+}
+
+// patience sets the time within which the next line must come; false if no
+// more lines are wanted.
+func (s *source) patience() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.rc.SetReadDeadline(time.Now().Add(s.idle))
+	}
+	return !s.closed
+}
+
+func (s *source) full() bool { return len(s.lines) >= wire.MaxBatch || s.bytes >= wire.MaxBatchBytes }
+
+func (s *source) put(l eventLine) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.full() && !s.closed {
+		s.moved.Wait()
+	}
+	s.lines = append(s.lines, l)
+	s.bytes += len(l.ev.Payload)
+	s.moved.Broadcast()
+	return !s.closed
+}
+
+// take waits for lines and gives all that are there; none at the end.
+func (s *source) take() []eventLine {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.ended && !s.full() && (s.gather || len(s.lines) == 0) {
+		s.moved.Wait()
+	}
+	lines := s.lines
+	s.lines, s.bytes = nil, 0
+	s.moved.Broadcast()
+	return lines
+}
+
+// close ends the reading: the body must not be read once the call has returned.
+func (s *source) close() {
+	s.mu.Lock()
+	s.closed = true
+	s.moved.Broadcast()
+	s.rc.SetReadDeadline(time.Unix(1, 0))
+	s.mu.Unlock()
+	<-s.done
+	s.rc.SetReadDeadline(time.Time{})
+}
+
