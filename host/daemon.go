@@ -55,7 +55,7 @@ type Streamer interface {
 // Capture is a frozen view of a daemon's state.
 type Capture interface {
 	io.WriterTo
-	Release() // called once, when nobody reads the view any more
+	Release() // called once, from any goroutine, when nobody reads the view any more
 }
 
 // Canonical daemons give the same snapshot bytes for the same state, so that

@@ -185,4 +185,3 @@ func (s *source) close() {
 	<-s.done
 	s.rc.SetReadDeadline(time.Time{})
 }
-
