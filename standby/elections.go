@@ -20,17 +20,26 @@ type electionTimes struct {
 func (n *node) observe() {
 	ch := make(chan raft.Observation, 16)
 	o := raft.NewObserver(ch, false, func(o *raft.Observation) bool {
-		_, ok := o.Data.(raft.RaftState)
-		return ok
+		switch o.Data.(type) {
+		case raft.RaftState, raft.LeaderObservation:
+			return true
+		}
+		return false
 	})
 	n.raft.RegisterObserver(o)
 	defer n.raft.DeregisterObserver(o)
 	for {
 		select {
 		case ob := <-ch:
-			n.timing.note(ob.Data.(raft.RaftState), n.raft.LastContact())
+			if s, ok := ob.Data.(raft.RaftState); ok {
+				n.timing.note(s, n.raft.LastContact())
+			}
+			leader, ok := ob.Data.(raft.LeaderObservation)
+			if ok && leader.LeaderID == "" {
+				continue
+			}
 			if r := n.role.Load(); r.role == RoleJoining {
-				n.setRole(RoleStandby, "", "")
+				n.setRole(RoleStandby, "", "") // it has heard of the group
 			}
 		case <-n.ctx.Done():
 			return

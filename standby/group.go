@@ -44,6 +44,9 @@ type Group struct {
 	node    atomic.Pointer[node]
 	api     atomic.Pointer[http.Handler]
 
+	closing sync.Once
+	closed  error // of closing the files
+
 	hold       atomic.Int64          // unix ns until which this member does not want to be active
 	quarantine atomic.Pointer[error] // this member's daemon does not replay the group's history
 	transfers  []time.Time           // when leadership was given up for a fault; owned by the running node
@@ -213,6 +216,8 @@ func (g *Group) Err() error {
 
 // Close stops this member in order: an active first drains and hands over to a
 // standby, within the context's deadline; the others go on without this member.
+//
+// Once it has returned nil or an error of the files, further calls return the same.
 func (g *Group) Close(ctx context.Context) error {
 	if n := g.node.Load(); n != nil && g.ctx.Err() == nil {
 		if a := n.active.Load(); a != nil {
@@ -228,9 +233,8 @@ func (g *Group) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("the member is still stopping: %w", ctx.Err())
 	}
-	err := g.closeStores()
-	g.wg.Wait()
-	return err
+	g.closing.Do(func() { g.closed = g.closeStores() })
+	return g.closed
 }
 
 func (g *Group) closeStores() error {

@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,12 +39,22 @@ type Group struct {
 	Daemon   string
 	Members  []Member
 	Settings chain.Settings
-	Extra    string // lines added to every member's configuration
 }
 
 // FoundingFile is the founding record's name in a member's directory, and in
 // the group's directory for those who verify proofs.
 const FoundingFile = "founding.bin"
+
+// TokensFile holds the API's tokens, in a member's directory and in the
+// group's, if its API is reachable from other machines.
+const TokensFile = "api_tokens"
+
+// remote says whether clients come from other machines.
+func (m Member) remote() bool {
+	host, _, err := net.SplitHostPort(m.API)
+	ip := net.ParseIP(host)
+	return err == nil && host != "localhost" && (ip == nil || !ip.IsLoopback())
+}
 
 // ConfigFile is the name of the configuration in a member's directory.
 const ConfigFile = "member.yaml"
@@ -125,12 +136,35 @@ func (g *Group) create(dir string, now time.Time) (*chain.Founding, error) {
 	if err != nil {
 		return nil, err
 	}
+	tokens := newTokens()
 	for _, m := range g.Members {
 		if err := g.member(filepath.Join(dir, m.Name), m, f, keys[m.Name], ca, now); err != nil {
 			return nil, fmt.Errorf("member %s: %w", m.Name, err)
 		}
+		if m.remote() {
+			if err := durable.OS(filepath.Join(dir, m.Name)).WriteFile(TokensFile, tokens); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if slices.ContainsFunc(g.Members, Member.remote) {
+		if err := durable.OS(dir).WriteFile(TokensFile, tokens); err != nil {
+			return nil, err
+		}
+		if err := ca.WriteCertificate(filepath.Join(dir, pki.CAFile)); err != nil {
+			return nil, err
+		}
 	}
 	return f, durable.WriteSealed(durable.OS(dir), FoundingFile, f.Marshal())
+}
+
+// newTokens makes a token for each role.
+func newTokens() []byte {
+	b := []byte("# role token: who shows the token may do what the role allows (docs/api.md).\n")
+	for _, role := range []string{"operate", "deliver", "read", "audit"} {
+		b = fmt.Appendf(b, "%s %s\n", role, rand.Text())
+	}
+	return b
 }
 
 func newKeys() (k standby.Keys, err error) {
@@ -159,6 +193,15 @@ func (g *Group) member(dir string, m Member, f *chain.Founding, k standby.Keys, 
 	if err := ca.Issue(tls, g.Name, f.Origin(), m.Name, now); err != nil {
 		return err
 	}
+	if m.remote() {
+		host, _, err := net.SplitHostPort(m.API)
+		if err != nil {
+			return err
+		}
+		if err := ca.IssueServer(filepath.Join(tls, "api.pem"), filepath.Join(tls, "api.key"), host, now); err != nil {
+			return err
+		}
+	}
 	if err := durable.WriteSealed(fs, FoundingFile, f.Marshal()); err != nil {
 		return err
 	}
@@ -178,12 +221,16 @@ func (g *Group) yaml(m Member) []byte {
 	for _, p := range g.Members {
 		fmt.Fprintf(&b, "  %s: %q\n", p.Name, p.Peer)
 	}
-	b.WriteString("\n# For clients: plain HTTP is allowed on loopback only; see api_cert and api_tokens.\n")
+	if m.remote() {
+		fmt.Fprintf(&b, "\n# For clients: HTTPS with a certificate of tls/ca.pem, and a token of %s.\n", TokensFile)
+		fmt.Fprintf(&b, "api_cert: tls/api.pem\napi_key: tls/api.key\napi_tokens: %s\n", TokensFile)
+	} else {
+		b.WriteString("\n# For clients: plain HTTP, because the address is this machine's own.\n")
+	}
 	fmt.Fprintf(&b, "api: %q\napis:\n", m.API)
 	for _, p := range g.Members {
 		fmt.Fprintf(&b, "  %s: %q\n", p.Name, p.API)
 	}
 	b.WriteString("\nprofile: lan\n")
-	b.WriteString(g.Extra)
 	return []byte(b.String())
 }

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -65,19 +66,45 @@ func NewCA(group string, now time.Time) (*CA, error) {
 // Issue writes a member's TLS directory: the authority's certificate, the
 // member's own, and its key with mode 0600.
 func (ca *CA) Issue(dir, group string, o chain.Origin, member string, now time.Time) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := ca.WriteCertificate(filepath.Join(dir, CAFile)); err != nil {
+		return err
+	}
+	t := &x509.Certificate{
+		Subject: pkix.Name{CommonName: member}, URIs: []*url.URL{memberURI(group, o, member)},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+	}
+	return ca.issue(t, filepath.Join(dir, CertFile), filepath.Join(dir, KeyFile), now)
+}
+
+// IssueServer writes a certificate and key by which clients of the API know a
+// host, which is a name or an address. It is no member's certificate.
+func (ca *CA) IssueServer(certFile, keyFile, host string, now time.Time) error {
+	t := &x509.Certificate{Subject: pkix.Name{CommonName: host}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+	if ip := net.ParseIP(host); ip != nil {
+		t.IPAddresses = []net.IP{ip}
+	} else {
+		t.DNSNames = []string{host}
+	}
+	return ca.issue(t, certFile, keyFile, now)
+}
+
+// WriteCertificate writes the authority's certificate.
+func (ca *CA) WriteCertificate(file string) error {
+	return os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.der}), 0o644)
+}
+
+func (ca *CA) issue(t *x509.Certificate, certFile, keyFile string, now time.Time) error {
 	pub, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return err
 	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	if err != nil {
+	if t.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)); err != nil {
 		return err
 	}
-	t := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: member}, URIs: []*url.URL{memberURI(group, o, member)},
-		NotBefore: now.Add(-24 * time.Hour), NotAfter: now.Add(validity),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
-	}
+	t.NotBefore, t.NotAfter, t.KeyUsage = now.Add(-24*time.Hour), now.Add(validity), x509.KeyUsageDigitalSignature
 	der, err := x509.CreateCertificate(rand.Reader, t, ca.cert, pub, ca.key)
 	if err != nil {
 		return err
@@ -86,19 +113,10 @@ func (ca *CA) Issue(dir, group string, o chain.Origin, member string, now time.T
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
 		return err
 	}
-	for _, f := range []struct {
-		name, kind string
-		der        []byte
-		mode       os.FileMode
-	}{{CAFile, "CERTIFICATE", ca.der, 0o644}, {CertFile, "CERTIFICATE", der, 0o644}, {KeyFile, "PRIVATE KEY", pk, 0o600}} {
-		if err := os.WriteFile(filepath.Join(dir, f.name), pem.EncodeToMemory(&pem.Block{Type: f.kind, Bytes: f.der}), f.mode); err != nil {
-			return err
-		}
-	}
-	return nil
+	return os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pk}), 0o600)
 }
 
 // Member is what a member needs to prove itself and to check the others.

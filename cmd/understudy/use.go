@@ -1,0 +1,279 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/standby"
+	"github.com/understudy-ha/understudy/standby/client"
+)
+
+func deliverCommand(o *options) *cobra.Command {
+	var producer, file string
+	var quiet bool
+	c := &cobra.Command{
+		Use: "deliver [EVENT]", Short: "deliver an event, or one for each line of a file",
+		Long:    "Deliver sends its argument, or each line of --file or standard input, as an\nevent. With --producer each event is applied exactly once, whatever fails on the\nway: it is sent again until it has its receipt. Without, an event whose outcome\nis not known is not sent again, and the exit code is 4.\n\nThe time-out counts from the last progress.",
+		Example: "  understudy deliver --producer till-7 'transfer alice bob 30'\n  understudy deliver --producer import --file events.txt",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			var in io.Reader = c.InOrStdin()
+			switch {
+			case len(args) == 1 && file != "":
+				return errors.New("an event and --file: give one of them")
+			case len(args) == 1:
+				in = bytes.NewReader([]byte(args[0]))
+			case file != "" && file != "-":
+				f, err := os.Open(file)
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				in = f
+			}
+			return o.deliver(c, in, producer, quiet, len(args) == 1)
+		},
+	}
+	c.Flags().StringVar(&producer, "producer", "", "name under which the events are numbered")
+	c.Flags().StringVarP(&file, "file", "f", "", "file with one event a line; - is standard input, the default without EVENT")
+	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "print no receipts, only the sum")
+	return c
+}
+
+// tally is what became of the events.
+type tally struct {
+	Committed  uint64 `json:"committed"`
+	Rejected   uint64 `json:"rejected"`
+	Duplicates uint64 `json:"duplicates"`
+	Failed     uint64 `json:"failed"`
+	Uncertain  uint64 `json:"uncertain"`
+}
+
+// maxEvent bounds a line of input: the greatest limit that a group can have.
+const maxEvent = 64 << 20
+
+func (o *options) deliver(c *cobra.Command, in io.Reader, producer string, quiet, single bool) error {
+	cl, err := o.client(client.Config{Producer: producer, MaxInFlight: 512})
+	if err != nil {
+		return err
+	}
+	asJSON, _ := o.json()
+	out := bufio.NewWriter(c.OutOrStdout())
+	defer out.Flush()
+	var sum tally
+	var first error
+	sent := 0
+	pending := make(chan *client.Pending, 512)
+	printed := make(chan struct{})
+	ctx, cancel := context.WithCancelCause(c.Context())
+	defer cancel(nil)
+	go func() {
+		defer close(printed)
+		for p := range pending {
+			if len(pending) == 0 {
+				out.Flush()
+			}
+			wait, stop := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("no receipt within --timeout %v", o.timeout))
+			r, err := p.Wait(wait)
+			late := wait.Err() != nil
+			stop()
+			if err != nil && late {
+				cancel(err) // nothing moves: stop sending
+			}
+			if e := sum.add(out, &r, err, asJSON, quiet); e == nil && single && (r.Rejected || r.Refused) {
+				first = &standby.RefusedError{Reason: "recorded as rejected: " + r.Reason}
+			} else if e != nil && first == nil {
+				first = e
+			}
+		}
+	}()
+	lines := bufio.NewReaderSize(in, 64<<10)
+	var readErr error
+	for readErr == nil && ctx.Err() == nil {
+		var line []byte
+		line, readErr = readLine(lines)
+		if readErr == nil || readErr == io.EOF && (len(line) > 0 || single && sent == 0) {
+			p, err := cl.Send(ctx, line)
+			if err != nil {
+				readErr = err
+				break
+			}
+			pending <- p
+			sent++
+			if single {
+				break
+			}
+		}
+	}
+	// Whoever is told to stop does not wait for a group that does not answer.
+	stop, done := context.WithTimeout(ctx, o.timeout)
+	cl.Close(stop)
+	done()
+	close(pending)
+	<-printed
+	if readErr != nil && readErr != io.EOF && first == nil && ctx.Err() == nil {
+		first = readErr
+	}
+	if c.Context().Err() != nil && first == nil {
+		first = c.Context().Err()
+	}
+	if asJSON && (quiet || !single) {
+		json.NewEncoder(out).Encode(map[string]any{"sum": sum})
+	} else if !single || quiet {
+		fmt.Fprintf(out, "%d committed (%d of them rejected by the daemon, %d duplicates), %d failed, %d uncertain\n", sum.Committed, sum.Rejected, sum.Duplicates, sum.Failed, sum.Uncertain)
+	}
+	return remote(first)
+}
+
+// readLine reads a line of bounded length, without its end.
+func readLine(r *bufio.Reader) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case len(line) > maxEvent:
+			return nil, fmt.Errorf("a line of the input is longer than %d bytes", maxEvent)
+		case err == bufio.ErrBufferFull:
+			continue
+		}
+		return bytes.TrimSuffix(line, []byte("\n")), err
+	}
+}
+
+// add counts and prints an outcome. It returns the error that decides how the
+// command ends.
+func (t *tally) add(w io.Writer, r *standby.Receipt, err error, asJSON, quiet bool) error {
+	switch {
+	case errors.Is(err, standby.ErrUncertain):
+		t.Uncertain++
+	case err != nil:
+		t.Failed++
+	default:
+		t.Committed++
+		if r.Rejected || r.Refused {
+			t.Rejected++
+		}
+		if r.Duplicate {
+			t.Duplicates++
+		}
+	}
+	switch {
+	case quiet, err != nil && !asJSON:
+	case asJSON && err != nil:
+		json.NewEncoder(w).Encode(map[string]string{"error": err.Error()})
+	case asJSON:
+		json.NewEncoder(w).Encode(r)
+	default:
+		fmt.Fprintf(w, "seq %d term %d", r.Seq, r.Term)
+		if r.Producer != "" {
+			fmt.Fprintf(w, " %s/%d", r.Producer, r.Sequence)
+		}
+		if r.Rejected || r.Refused {
+			fmt.Fprintf(w, " rejected: %s", r.Reason)
+		}
+		for _, out := range r.OutputData {
+			fmt.Fprintf(w, " %q", out)
+		}
+		fmt.Fprintln(w)
+	}
+	return err
+}
+
+func outputsCommand(o *options) *cobra.Command {
+	var from uint64
+	var limit int
+	var follow, raw bool
+	c := &cobra.Command{
+		Use: "outputs", Short: "print the group's outputs from a number on",
+		Example: "  understudy outputs --from 100 --follow",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cl, err := o.client(client.Config{})
+			if err != nil {
+				return err
+			}
+			defer cl.Close(context.WithoutCancel(c.Context()))
+			ctx, cancel := c.Context(), context.CancelFunc(func() {})
+			if !follow {
+				ctx, cancel = o.deadline(c)
+			}
+			defer cancel()
+			asJSON, _ := o.json()
+			w := bufio.NewWriter(c.OutOrStdout())
+			defer w.Flush()
+			if limit <= 0 {
+				limit = math.MaxInt
+			}
+			for out, err := range cl.Outputs(ctx, from, follow) {
+				if err != nil {
+					if follow && c.Context().Err() != nil {
+						return context.Canceled
+					}
+					return remote(err)
+				}
+				printOutput(w, &out, asJSON, raw)
+				if follow {
+					w.Flush()
+				}
+				if limit--; limit == 0 {
+					break
+				}
+			}
+			return nil
+		},
+	}
+	c.Flags().Uint64Var(&from, "from", 1, "number of the first output")
+	c.Flags().IntVar(&limit, "limit", 0, "end after so many; 0: no limit")
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on as outputs come, across failovers")
+	c.Flags().BoolVar(&raw, "raw", false, "print only the payloads, one a line")
+	return c
+}
+
+func printOutput(w io.Writer, out *chain.Output, asJSON, raw bool) {
+	switch {
+	case asJSON:
+		json.NewEncoder(w).Encode(out)
+	case raw:
+		fmt.Fprintf(w, "%s\n", out.Payload)
+	default:
+		fmt.Fprintf(w, "%d\tseq %d\tterm %d\t%q\n", out.Number, out.Seq, out.Term, out.Payload)
+	}
+}
+
+func queryCommand(o *options) *cobra.Command {
+	var stale bool
+	c := &cobra.Command{
+		Use: "query REQUEST", Short: "ask the daemon",
+		Long:    "Query asks the active and answers only with what is committed. With --stale any\nmember answers from its own state and says as of which position.",
+		Example: "  understudy query 'balance alice'",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return o.withClient(c, func(ctx context.Context, cl *client.Client) error {
+				a, err := cl.Query(ctx, []byte(args[0]), stale)
+				if err != nil {
+					return remote(err)
+				}
+				return o.print(c.OutOrStdout(), a, func(w io.Writer) error {
+					if stale {
+						fmt.Fprintf(c.ErrOrStderr(), "as of seq %d, from %s\n", a.Seq, a.Member)
+					}
+					_, err := w.Write(a.Data)
+					return err
+				})
+			})
+		},
+	}
+	c.Flags().BoolVar(&stale, "stale", false, "let any member answer from what it has")
+	return c
+}
