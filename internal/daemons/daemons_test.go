@@ -179,6 +179,9 @@ func TestWordcountAgainstTheTools(t *testing.T) {
 	for range 2000 {
 		for range rng.IntN(12) {
 			fmt.Fprintf(&text, "%sw%d", []string{" ", "\t", "  ", "\r", "\v"}[rng.IntN(5)], rng.IntN(300)*rng.IntN(300))
+			if rng.IntN(20) == 0 {
+				text.WriteString([]string{" \x01 ", " é ", "é", " \xff\x7f"}[rng.IntN(4)])
+			}
 		}
 		text.WriteByte('\n')
 	}
@@ -198,7 +201,7 @@ func TestWordcountAgainstTheTools(t *testing.T) {
 		return strings.Fields(string(b))
 	}
 	require.Equal(t, tool("wc"), strings.Fields(last))
-	require.Equal(t, tool(`tr -s '[:space:]' '\n' | grep . | sort | uniq -c`), strings.Fields(ask(t, d, "words")))
-	require.Equal(t, tool(`tr -s '[:space:]' '\n' | grep . | sort | uniq -c | sort -k1,1nr -k2,2 | head -20`), strings.Fields(ask(t, d, "top 20")))
+	require.Equal(t, tool(`tr -s '[:space:]' '\n' | grep -a . | sort | uniq -c`), strings.Fields(ask(t, d, "words")))
+	require.Equal(t, tool(`tr -s '[:space:]' '\n' | grep -a . | sort | uniq -c | sort -k1,1nr -k2,2 | head -20`), strings.Fields(ask(t, d, "top 20")))
 	require.Equal(t, "0\n", ask(t, d, "count nothing"))
 }

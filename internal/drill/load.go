@@ -23,8 +23,7 @@ type load struct {
 	allowed  int // lines that may be sent
 	receipts []standby.Receipt
 	acked    int
-	last     time.Time // of the newest acknowledgement
-	gap      gap       // of the round under way
+	gap      gap // of the round under way
 	err      error
 }
 

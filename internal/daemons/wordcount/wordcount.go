@@ -2,9 +2,11 @@
 // any text, as wc does, and how often each word occurs.
 //
 // An event is one line, without its end. Words are what lies between ASCII
-// white space, as wc counts them in the C locale. The output of an event is
-// the totals so far, "lines words bytes", where bytes counts one for each line
-// end: the last output of a file's lines is what wc says of the file.
+// white space. The output of an event is the totals so far, "lines words
+// bytes", where bytes counts one for each line end: the last output of a file's
+// lines is what LC_ALL=C wc says of the file. As wc does there, the total of
+// words leaves out those without any printable ASCII character; the counts of
+// the single words leave out none.
 //
 // Queries: "totals", "top N" (the most frequent words with their counts),
 // "count WORD", "words" (all, in byte order, as sort and uniq -c list them).
@@ -50,6 +52,16 @@ func (d *Daemon) Name() string { return Name }
 
 func space(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' }
 
+// printable says whether wc would count a word.
+func printable(word []byte) bool {
+	for _, c := range word {
+		if c > ' ' && c < 0x7f {
+			return true
+		}
+	}
+	return false
+}
+
 // nextWord cuts the first word off a line; it is empty at the end.
 func nextWord(line []byte) (word, rest []byte) {
 	from := 0
@@ -78,7 +90,9 @@ func (d *Daemon) Process(ev chain.Event) ([][]byte, error) {
 	d.lines++
 	d.bytes += uint64(len(ev.Payload)) + 1
 	for word, rest := nextWord(ev.Payload); len(word) > 0; word, rest = nextWord(rest) {
-		d.words++
+		if printable(word) {
+			d.words++
+		}
 		if n := d.counts[string(word)]; n != nil {
 			*n++
 			continue
@@ -214,7 +228,9 @@ func (d *Daemon) RestoreFrom(r io.Reader) error {
 			return fmt.Errorf("the snapshot has the word %.40q out of order or never", word)
 		}
 		fresh.counts[word], last = &count, word
-		sum += count
+		if printable([]byte(word)) {
+			sum += count
+		}
 	}
 	if sum != fresh.words {
 		return fmt.Errorf("the snapshot has %d words whose counts add up to %d", fresh.words, sum)
