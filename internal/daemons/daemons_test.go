@@ -180,7 +180,7 @@ func TestWordcountAgainstTheTools(t *testing.T) {
 		for range rng.IntN(12) {
 			fmt.Fprintf(&text, "%sw%d", []string{" ", "\t", "  ", "\r", "\v"}[rng.IntN(5)], rng.IntN(300)*rng.IntN(300))
 			if rng.IntN(20) == 0 {
-				text.WriteString([]string{" \x01 ", " é ", "é", " \xff\x7f"}[rng.IntN(4)])
+				text.WriteString([]string{" \x01 ", " é ", "é", " \xff\x7f", "\u00a0", " \u3000→ слово", " \u200b "}[rng.IntN(7)])
 			}
 		}
 		text.WriteByte('\n')
@@ -195,6 +195,9 @@ func TestWordcountAgainstTheTools(t *testing.T) {
 	tool := func(script string) []string {
 		cmd := exec.Command("sh", "-c", script)
 		cmd.Env = append(cmd.Environ(), "LC_ALL=C")
+		if script == "wc" {
+			cmd.Env = append(cmd.Environ(), "LC_ALL=C.UTF-8")
+		}
 		cmd.Stdin = strings.NewReader(text.String())
 		b, err := cmd.Output()
 		require.NoError(t, err)
