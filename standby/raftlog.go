@@ -2,7 +2,9 @@ package standby
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
+	"strings"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -15,11 +17,14 @@ func raftLogger(l *slog.Logger) hclog.Logger {
 type lineWriter struct{ l *slog.Logger }
 
 func (w lineWriter) Write(b []byte) (int, error) {
-	line := string(bytes.TrimSpace(b))
-	if bytes.HasPrefix(b, []byte("[ERROR]")) {
-		w.l.Error(line)
-	} else {
-		w.l.Warn(line)
+	level, line, _ := strings.Cut(string(bytes.TrimSpace(b)), " ")
+	severity := slog.LevelWarn
+	switch {
+	case strings.Contains(line, "use of closed network connection"), strings.Contains(line, "raft is already shutdown"):
+		severity = slog.LevelDebug // what closing looks like from inside
+	case level == "[ERROR]":
+		severity = slog.LevelError
 	}
+	w.l.Log(context.Background(), severity, strings.TrimSpace(line))
 	return len(b), nil
 }

@@ -77,6 +77,7 @@ func (o *options) deliver(c *cobra.Command, in io.Reader, producer string, quiet
 	printed := make(chan struct{})
 	ctx, cancel := context.WithCancelCause(c.Context())
 	defer cancel(nil)
+	context.AfterFunc(ctx, func() { cl.Close(ctx) })
 	go func() {
 		defer close(printed)
 		for p := range pending {
@@ -85,11 +86,11 @@ func (o *options) deliver(c *cobra.Command, in io.Reader, producer string, quiet
 			}
 			wait, stop := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("no receipt within --timeout %v", o.timeout))
 			r, err := p.Wait(wait)
-			late := wait.Err() != nil
-			stop()
-			if err != nil && late {
-				cancel(err) // nothing moves: stop sending
+			if err != nil && wait.Err() != nil {
+				cancel(context.Cause(wait)) // nothing moves: stop sending, and see what became of it
+				r, err = p.Wait(context.Background())
 			}
+			stop()
 			if e := sum.add(out, &r, err, asJSON, quiet); e == nil && single && (r.Rejected || r.Refused) {
 				first = &standby.RefusedError{Reason: "recorded as rejected: " + r.Reason}
 			} else if e != nil && first == nil {

@@ -180,6 +180,7 @@ func (g *group) await(ctx context.Context, what string, ok func(context.Context)
 // healthy waits until every member takes part and one is active.
 func (g *group) healthy(ctx context.Context) error {
 	return g.await(ctx, "waiting for three healthy members", func(ctx context.Context) error {
+		actives := 0
 		for _, m := range g.members {
 			if !m.running() {
 				return fmt.Errorf("member %s %w: see %s", m.name, errEnded, m.log)
@@ -191,6 +192,12 @@ func (g *group) healthy(ctx context.Context) error {
 			if st.Role != standby.RoleActive && st.Role != standby.RoleStandby || st.Active == "" || st.Reason != "" {
 				return fmt.Errorf("member %s is %s %s, active %q", m.name, st.Role, st.Reason, st.Active)
 			}
+			if st.Role == standby.RoleActive {
+				actives++
+			}
+		}
+		if actives != 1 {
+			return fmt.Errorf("%d members believe to be active", actives)
 		}
 		st, err := g.status(ctx)
 		if err != nil {

@@ -27,8 +27,10 @@ func (d *drill) round(ctx context.Context, i int) (*Round, error) {
 		return nil, err
 	}
 	from, to := i*len(d.cfg.Input)/d.cfg.Rounds, (i+1)*len(d.cfg.Input)/d.cfg.Rounds
-	moment := from + int((0.1+0.7*d.rng.Float64())*float64(to-from))
-	d.load.allow(to)
+	moment := from + int((0.1+0.5*d.rng.Float64())*float64(to-from))
+	// The last lines are kept back until there is a new active: a fast group
+	// must not run out of work before it shows that it serves again.
+	d.load.allow(to - (to-from)/10)
 	if err := d.load.until(ctx, "waiting for the moment of the fault", func() bool { return d.load.acked >= moment }); err != nil {
 		return nil, err
 	}
@@ -62,6 +64,7 @@ func (d *drill) round(ctx context.Context, i int) (*Round, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.allow(to)
 	if err := l.until(ctx, "waiting for the first receipt after the fault", func() bool { return !l.gap.first.IsZero() }); err != nil {
 		return nil, err
 	}

@@ -46,16 +46,17 @@ type probe struct {
 // another one that can forward has answered.
 const grace = 100 * time.Millisecond
 
-// locate asks all members at once which one is active, and prefers it; a
-// member that can reach it is the second choice. One round.
-func (c *Client) locate(ctx context.Context) (int, error) {
+// locate asks all members at once which one is active, and prefers it; a member
+// that can reach it is the second choice. One round. The member is -1 if none
+// of them knows an active.
+func (c *Client) locate(ctx context.Context) (member int, active bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	answers := make(chan probe, len(c.cfg.Members))
 	for i := range c.cfg.Members {
 		go func() { answers <- c.probe(ctx, i) }()
 	}
-	second, err := -1, error(nil)
+	second := -1
 	var late <-chan time.Time
 	for range c.cfg.Members {
 		select {
@@ -65,7 +66,7 @@ func (c *Client) locate(ctx context.Context) (int, error) {
 				err = p.err
 			case p.active:
 				c.prefer(p.member)
-				return p.member, nil
+				return p.member, true, nil
 			case p.forwards && second < 0:
 				second, late = p.member, time.After(grace)
 			}
@@ -76,9 +77,9 @@ func (c *Client) locate(ctx context.Context) (int, error) {
 	}
 	if second >= 0 {
 		c.prefer(second)
-		return second, nil
+		return second, false, nil
 	}
-	return -1, err
+	return -1, false, err
 }
 
 func (c *Client) probe(ctx context.Context, member int) probe {

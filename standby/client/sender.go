@@ -25,8 +25,15 @@ type sender struct {
 	opening chan opened
 	again   <-chan time.Time // when to connect next
 	wait    backoff
-	stall   *time.Timer
+	stall   *time.Timer // no receipt for too long
+	doubt   *time.Timer // no receipt for so long that another member may be active
+	doubted chan int    // the member that is
 }
+
+// doubtAfter is how long a receipt may take before the other members are asked
+// whether one of them is active: a machine that froze answers nothing, not even
+// that it is gone.
+const doubtAfter = 200 * time.Millisecond
 
 // opened is what connecting came to.
 type opened struct {
@@ -41,8 +48,9 @@ func (c *Client) run(ctx context.Context) {
 	defer close(c.done)
 	defer c.wg.Wait()
 	defer c.giveUp()
-	s := &sender{c: c, stall: time.NewTimer(time.Hour)}
+	s := &sender{c: c, stall: time.NewTimer(time.Hour), doubt: time.NewTimer(time.Hour)}
 	defer s.stall.Stop()
+	defer s.doubt.Stop()
 	defer func() { s.drop(standby.ErrClosed) }()
 	closing := c.closing
 	for {
@@ -75,12 +83,43 @@ func (c *Client) run(ctx context.Context) {
 			if s.st != nil && s.sent > 0 {
 				s.broken(fmt.Errorf("%s gave no receipt within %v", c.cfg.Members[s.st.member], c.cfg.StallTimeout))
 			}
+		case <-s.doubt.C:
+			s.ask(ctx)
+		case member := <-s.doubted:
+			s.doubted = nil
+			if s.st != nil && s.sent > 0 && member >= 0 && member != s.st.member {
+				s.broken(fmt.Errorf("%w: %s is active, not %s", errMoved, c.cfg.Members[member], c.cfg.Members[s.st.member]))
+			} else {
+				s.doubt.Reset(doubtAfter)
+			}
 		case <-closing:
 			closing = nil
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// ask finds out whether another member is active.
+func (s *sender) ask(ctx context.Context) {
+	if s.st == nil || s.sent == 0 || s.doubted != nil || len(s.c.cfg.Members) == 1 {
+		return
+	}
+	ch := make(chan int, 1)
+	s.doubted = ch
+	s.c.wg.Go(func() {
+		member, active, _ := s.c.locate(ctx)
+		if !active {
+			member = -1
+		}
+		ch <- member
+	})
+}
+
+// patience begins anew with each receipt.
+func (s *sender) patience() {
+	s.stall.Reset(s.c.cfg.StallTimeout)
+	s.doubt.Reset(doubtAfter)
 }
 
 // add takes an event in.
@@ -100,7 +139,7 @@ func (s *sender) send() {
 		return
 	}
 	if s.sent == 0 && len(s.waiting) > 0 {
-		s.stall.Reset(s.c.cfg.StallTimeout)
+		s.patience()
 	}
 	for _, p := range s.waiting[s.sent:] {
 		if p.event.Producer != "" && p.event.Sequence == 0 {
@@ -122,7 +161,7 @@ func (s *sender) connect(ctx context.Context) {
 	ask := s.c.cfg.Producer != "" && s.next == 0
 	s.c.wg.Go(func() {
 		var o opened
-		if o.member, o.err = s.c.locate(ctx); o.err == nil && o.member < 0 {
+		if o.member, _, o.err = s.c.locate(ctx); o.err == nil && o.member < 0 {
 			o.err = &standby.NotActiveError{}
 		}
 		if o.err == nil && ask {
@@ -182,8 +221,9 @@ func (s *sender) ended(err error) {
 	s.broken(err)
 }
 
-// errMoved ends a connection whose events have got other numbers.
-var errMoved = errors.New("the events behind one that is refused for good move up")
+// errMoved ends a connection whose events go on at once: elsewhere, or with
+// other numbers.
+var errMoved = errors.New("the events move")
 
 // broken ends the connection. What was on it goes onto the next one; events
 // without a number may not, unless they never left.
@@ -253,7 +293,7 @@ func (s *sender) pop(r *standby.Result) {
 	s.waiting = s.waiting[1:]
 	s.sent--
 	if s.sent > 0 {
-		s.stall.Reset(s.c.cfg.StallTimeout)
+		s.patience()
 	}
 	s.end(p, r.Receipt, r.Err)
 }
