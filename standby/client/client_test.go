@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -332,12 +333,11 @@ func TestSilentMemberIsLeft(t *testing.T) {
 	_, members := group("a")
 	good := serve(t, members, nil)
 	release := make(chan struct{})
-	first := true
+	var first atomic.Bool // calls are served at the same time: a broken one may still run when the next comes
 	h, err := httpapi.New(httpapi.Config{Group: members[0]})
 	require.NoError(t, err)
 	silent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/v1/events" && first {
-			first = false
+		if r.URL.Path == "/v1/events" && first.CompareAndSwap(false, true) {
 			<-release
 			return
 		}
