@@ -38,6 +38,7 @@ type fake struct {
 	name  string
 	all   *shared
 	fault func() (before, after error) // of one event
+	batch func([]standby.Event)        // called before a batch is looked at
 }
 
 func (f *fake) Done() <-chan struct{} { return nil }
@@ -65,6 +66,9 @@ func (f *fake) Session(p string) (uint64, bool) {
 }
 
 func (f *fake) DeliverBatch(_ context.Context, evs []standby.Event) []standby.Result {
+	if f.batch != nil {
+		f.batch(evs)
+	}
 	f.all.mu.Lock()
 	defer f.all.mu.Unlock()
 	res := make([]standby.Result, len(evs))
@@ -372,7 +376,8 @@ func TestCloseTellsWhatDidNotHappen(t *testing.T) {
 }
 
 func TestConfigIsChecked(t *testing.T) {
-	for _, cfg := range []client.Config{{}, {Members: []string{"localhost:1"}}, {Members: []string{"http://a"}, MaxInFlight: 1025}} {
+	for _, cfg := range []client.Config{{}, {Members: []string{"localhost:1"}}, {Members: []string{"http://a"}, MaxInFlight: 1025},
+		{Members: []string{"http://a"}, Producer: strings.Repeat("x", 65)}, {Members: []string{"http://a"}, Producer: "\xff"}} {
 		_, err := client.New(cfg)
 		require.Error(t, err)
 	}

@@ -24,8 +24,7 @@ type api struct {
 	peer    bool // serves the other members
 	keys    keyring
 	self    string // this member's name
-	limit   int    // the group's limit for a payload; 0 unknown
-	founded *chain.Founding
+	limit   int    // for a payload, here and by the group's settings
 	streams chan struct{}
 	counts  *counts
 }
@@ -51,9 +50,9 @@ func newAPI(cfg Config, keys keyring, peer bool) http.Handler {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &api{cfg: cfg, peer: peer, keys: keys, self: cfg.Group.Status().Member, streams: make(chan struct{}, cfg.Limits.MaxStreams), counts: newCounts()}
+	a := &api{cfg: cfg, peer: peer, keys: keys, self: cfg.Group.Status().Member, streams: make(chan struct{}, cfg.Limits.MaxStreams), counts: newCounts(), limit: cfg.Limits.MaxEventBytes}
 	if f, err := chain.ParseFounding(cfg.Group.Founding()); err == nil {
-		a.founded, a.limit = f, int(f.Settings.MaxEventBytes)
+		a.limit = min(a.limit, int(f.Settings.MaxEventBytes))
 	}
 	return a.contain(a.routes())
 }
