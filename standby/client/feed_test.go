@@ -13,8 +13,8 @@ import (
 // Whatever left by the end is told, while the connection goes on taking: an
 // event that left unnoticed would be sent twice.
 func TestFeedEndTellsAllThatLeft(t *testing.T) {
-	ev := standby.Event{Payload: []byte("x")}
-	for range 2000 {
+	ev := standby.Event{Payload: make([]byte, 32<<10)}
+	for range 3000 {
 		f := newFeed()
 		var read atomic.Int64
 		begun, done := make(chan struct{}), make(chan struct{})
@@ -32,9 +32,7 @@ func TestFeedEndTellsAllThatLeft(t *testing.T) {
 				}
 			}
 		}()
-		for range 20 {
-			f.put(&ev)
-		}
+		f.put(&ev)
 		<-begun
 		left := f.end()
 		<-done

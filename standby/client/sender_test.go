@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -137,7 +138,7 @@ func TestTooLargeIsKnownBeforehand(t *testing.T) {
 	h, err := httpapi.New(httpapi.Config{Group: members[0], Limits: httpapi.Limits{MaxEventBytes: 50}})
 	require.NoError(t, err)
 	s := httptest.NewServer(h)
-	defer s.Close()
+	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
 	var calls int
 	members[0].batch = func(evs []standby.Event) {
 		for i := range evs {
@@ -188,10 +189,13 @@ func TestInternalFailureIsUncertain(t *testing.T) {
 		w.WriteHeader(http.StatusInternalServerError)
 		io.WriteString(w, `{"error":"test","code":"internal"}`)
 	}))
-	defer s.Close()
+	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
 	c := newClient(t, client.Config{Members: []string{s.URL}})
 	defer closeNow(t, c)
-	_, err = c.Deliver(t.Context(), []byte("x"))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, err = c.Deliver(ctx, []byte("x"))
+	require.NoError(t, ctx.Err())
 	require.ErrorIs(t, err, standby.ErrUncertain)
 	mu.Lock()
 	defer mu.Unlock()
