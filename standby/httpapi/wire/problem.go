@@ -17,6 +17,8 @@ const (
 	BadRequest     Code = "bad_request"
 	Unauthorized   Code = "unauthorized"
 	NotFound       Code = "not_found"
+	BadMethod      Code = "method_not_allowed"
+	TooSlow        Code = "too_slow" // the body did not come in time
 	Gap            Code = "gap"
 	OldDuplicate   Code = "old_duplicate" // the event was applied, its receipt is gone
 	NumberTaken    Code = "number_taken"  // another event has the producer's number
@@ -33,6 +35,7 @@ const (
 
 var statuses = map[Code]int{
 	BadRequest: http.StatusBadRequest, Unauthorized: http.StatusUnauthorized, NotFound: http.StatusNotFound,
+	BadMethod: http.StatusMethodNotAllowed, TooSlow: http.StatusRequestTimeout,
 	Gap: http.StatusConflict, OldDuplicate: http.StatusConflict, NumberTaken: http.StatusConflict, Refused: http.StatusConflict,
 	SessionExpired: http.StatusGone, Pruned: http.StatusGone, TooLarge: http.StatusRequestEntityTooLarge,
 	Busy: http.StatusTooManyRequests, NotActive: http.StatusServiceUnavailable, Closed: http.StatusServiceUnavailable,
