@@ -234,7 +234,7 @@ func (a *activation) check(ev *Event) error {
 
 // process has the host process one event. An error means that the host is poisoned.
 func (a *activation) process(p *pending) error {
-	ev := chain.Event{Producer: p.ev.Producer, Sequence: p.ev.Sequence, Time: time.Now().UnixNano(), Payload: p.ev.Payload}
+	ev := chain.Event{Producer: p.ev.Producer, Sequence: p.ev.Sequence, Time: a.n.g.now(), Payload: p.ev.Payload}
 	var st host.Step
 	var err error
 	if p.refuse != "" {

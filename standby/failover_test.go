@@ -196,7 +196,7 @@ func TestProducerNumbers(t *testing.T) {
 			}
 			for i, r := range c.active().DeliverBatch(t.Context(), evs) {
 				require.NoError(t, r.Err)
-				c.acked = append(c.acked, ack{evs[i], r.Receipt})
+				c.acked = append(c.acked, ack{ev: evs[i], r: r.Receipt})
 			}
 		}
 		require.ErrorIs(t, send("p", 1), ErrOldDuplicate)
