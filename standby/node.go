@@ -81,6 +81,7 @@ func (g *Group) startNode() (*node, error) {
 		n.stores.Close()
 		return nil, fmt.Errorf("raft does not start: %w", err)
 	}
+	n.stores.Started()
 	n.replica = newReplica(n)
 	n.goFunc(n.replica.run)
 	n.goFunc(n.monitor)

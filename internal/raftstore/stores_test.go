@@ -184,6 +184,33 @@ func TestFirstFailedWriteIsTheLast(t *testing.T) {
 	require.Len(t, fatal, 1)
 }
 
+// A term that cannot be stored ends Raft's goroutine and not the process, and
+// what Raft defers is done.
+func TestFailedTermEndsOnlyItsGoroutine(t *testing.T) {
+	var fatal []error
+	s, err := raftstore.Harden(raft.NewInmemStore(), brokenTerm{raft.NewInmemStore()}, raft.NewInmemSnapshotStore(), raftstore.Options{
+		OnFatal: func(err error) { fatal = append(fatal, err) },
+	})
+	require.NoError(t, err)
+	defer s.Close()
+	require.Error(t, s.Stable.SetUint64([]byte("CurrentTerm"), 1), "not running yet: an error")
+	s.Started()
+	done, on := make(chan struct{}), false
+	go func() {
+		defer close(done)
+		s.Stable.SetUint64([]byte("CurrentTerm"), 2)
+		on = true // Raft would panic here
+	}()
+	<-done
+	require.False(t, on)
+	require.Len(t, fatal, 1)
+}
+
+// brokenTerm is a stable store that cannot write.
+type brokenTerm struct{ raft.StableStore }
+
+func (brokenTerm) Set([]byte, []byte) error { return errors.New("EIO") }
+
 // An installed snapshot of another line answers for its index and clears what
 // the log holds of the old line under it.
 func TestInstalledSnapshotClearsAnotherLine(t *testing.T) {
