@@ -82,6 +82,9 @@ func (s *stableStore) Get(key []byte) ([]byte, error) {
 // the member learns of the failure from OnFatal.
 func (s *stableStore) SetUint64(key []byte, val uint64) error {
 	if string(key) != keyVoteTerm {
+		if now, err := s.GetUint64(key); err == nil && now == val {
+			return nil // as Raft does at its start, where it would panic as well
+		}
 		err := s.put(string(key), binary.BigEndian.AppendUint64(nil, val))
 		if err != nil && string(key) == keyTerm && s.running.Load() {
 			runtime.Goexit()

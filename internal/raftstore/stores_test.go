@@ -188,7 +188,7 @@ func TestFirstFailedWriteIsTheLast(t *testing.T) {
 // what Raft defers is done.
 func TestFailedTermEndsOnlyItsGoroutine(t *testing.T) {
 	var fatal []error
-	s, err := raftstore.Harden(raft.NewInmemStore(), brokenTerm{raft.NewInmemStore()}, raft.NewInmemSnapshotStore(), raftstore.Options{
+	s, err := raftstore.Harden(raft.NewInmemStore(), readOnly{raft.NewInmemStore()}, raft.NewInmemSnapshotStore(), raftstore.Options{
 		OnFatal: func(err error) { fatal = append(fatal, err) },
 	})
 	require.NoError(t, err)
@@ -205,11 +205,6 @@ func TestFailedTermEndsOnlyItsGoroutine(t *testing.T) {
 	require.False(t, on)
 	require.Len(t, fatal, 1)
 }
-
-// brokenTerm is a stable store that cannot write.
-type brokenTerm struct{ raft.StableStore }
-
-func (brokenTerm) Set([]byte, []byte) error { return errors.New("EIO") }
 
 // An installed snapshot of another line answers for its index and clears what
 // the log holds of the old line under it.
@@ -232,3 +227,23 @@ func TestInstalledSnapshotClearsAnotherLine(t *testing.T) {
 	require.Equal(t, uint64(3), l.Term, "what the leader compares with")
 	require.NoError(t, s.Log.GetLog(25, &l))
 }
+
+// Raft stores the term that it has read once more when it starts, and panics if
+// that fails. Nothing needs to be written then.
+func TestSameTermIsNotWrittenAgain(t *testing.T) {
+	disk := raft.NewInmemStore()
+	s, err := raftstore.Harden(disk, disk, raft.NewInmemSnapshotStore(), raftstore.Options{})
+	require.NoError(t, err)
+	require.NoError(t, s.Stable.SetUint64([]byte("CurrentTerm"), 7))
+	require.NoError(t, s.Close())
+	s, err = raftstore.Harden(disk, readOnly{disk}, raft.NewInmemSnapshotStore(), raftstore.Options{})
+	require.NoError(t, err)
+	defer s.Close()
+	require.NoError(t, s.Stable.SetUint64([]byte("CurrentTerm"), 7))
+	require.Error(t, s.Stable.SetUint64([]byte("CurrentTerm"), 8))
+}
+
+// readOnly is a stable store that cannot be written any more.
+type readOnly struct{ raft.StableStore }
+
+func (readOnly) Set([]byte, []byte) error { return errors.New("EROFS") }
