@@ -81,34 +81,41 @@ func (d *disk) repair() {
 }
 
 // raftDisk is Raft's log and stable store. What it has answered is durable,
-// unless fsync is off: then a power cut leaves only what was there when it was
+// unless fsync is off: then a power cut leaves what was there when it was
 // switched off.
 type raftDisk struct {
 	*raft.InmemStore
-	d     *disk
-	noted bool                           // fsync may be switched off: ops are kept
-	ops   []func(*raft.InmemStore) error // all writes so far
-	off   int                            // writes that were synced before fsync was switched off; -1 while it is on
+	d      *disk
+	synced *raft.InmemStore // nil while fsync is on
 }
 
 func (r *raftDisk) write(what string, op func(*raft.InmemStore) error) error {
 	if err := r.d.at("write", "raft "+what); err != nil {
 		return err
 	}
-	if r.noted {
-		r.ops = append(r.ops, op)
-	}
 	return op(r.InmemStore)
 }
 
-// powerCut forgets what was not synced.
-func (r *raftDisk) powerCut() {
-	if !r.noted || r.off < 0 {
-		return
+func (r *raftDisk) fsyncOff() {
+	r.synced = raft.NewInmemStore()
+	first, _ := r.FirstIndex()
+	last, _ := r.LastIndex()
+	for i := first; i <= last; i++ {
+		l := new(raft.Log)
+		if r.GetLog(i, l) == nil {
+			r.synced.StoreLog(l)
+		}
 	}
-	r.InmemStore, r.ops, r.off = raft.NewInmemStore(), r.ops[:r.off], -1
-	for _, op := range r.ops {
-		op(r.InmemStore)
+	for _, k := range []string{"CurrentTerm", "Vote"} {
+		if v, err := r.Get([]byte(k)); err == nil {
+			r.synced.Set([]byte(k), v)
+		}
+	}
+}
+
+func (r *raftDisk) powerCut() {
+	if r.synced != nil {
+		r.InmemStore, r.synced = r.synced, nil
 	}
 }
 
