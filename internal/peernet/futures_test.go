@@ -1,8 +1,11 @@
 package peernet
 
 import (
+	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -43,4 +46,19 @@ func TestFuturesMayNeverReturn(t *testing.T) {
 	})
 	require.Positive(t, hanging, "every future returns: is the active's own deadline still needed?")
 	require.True(t, leaks)
+}
+
+// bubble runs f in virtual time and says whether it leaves goroutines behind
+// that nothing can wake any more.
+func bubble(t *testing.T, f func(t *testing.T)) (leaks bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			if !strings.HasPrefix(fmt.Sprint(p), "deadlock") {
+				panic(p)
+			}
+			leaks = true
+		}
+	}()
+	synctest.Test(t, f)
+	return false
 }

@@ -1,10 +1,9 @@
+//go:build !race
+
 package peernet
 
 import (
-	"fmt"
-	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -50,21 +49,6 @@ func wedges(t *testing.T, rounds int, transport func(Network, string) raft.Trans
 		}
 	})
 	return wedged || leaks
-}
-
-// bubble runs f in virtual time and says whether it leaves goroutines behind
-// that nothing can wake any more.
-func bubble(t *testing.T, f func(t *testing.T)) (leaks bool) {
-	defer func() {
-		if p := recover(); p != nil {
-			if !strings.HasPrefix(fmt.Sprint(p), "deadlock") {
-				panic(p)
-			}
-			leaks = true
-		}
-	}()
-	synctest.Test(t, f)
-	return false
 }
 
 // failover cuts the leader off under load, and says whether all members have

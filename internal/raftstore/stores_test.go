@@ -247,3 +247,32 @@ func TestSameTermIsNotWrittenAgain(t *testing.T) {
 type readOnly struct{ raft.StableStore }
 
 func (readOnly) Set([]byte, []byte) error { return errors.New("EROFS") }
+
+// A member that was away for so long that it got a snapshot from beyond the end
+// of its log goes on after it, and starts again.
+func TestInstalledSnapshotBeyondTheLog(t *testing.T) {
+	dir := t.TempDir()
+	open := func() *raftstore.Stores {
+		s, err := raftstore.Open(dir, raftstore.Options{})
+		require.NoError(t, err)
+		return s
+	}
+	s := open()
+	for i := uint64(1); i <= 30; i++ {
+		require.NoError(t, s.Log.StoreLog(entry(i, 2)))
+	}
+	_, trans := raft.NewInmemTransport("a")
+	sink, err := s.Snapshots.Create(1, 100, 3, raft.Configuration{}, 1, trans)
+	require.NoError(t, err)
+	require.NoError(t, sink.Close())
+	require.NoError(t, s.Log.DeleteRange(0, 20), "as Raft compacts, which still believes in the old end")
+	require.NoError(t, s.Log.StoreLog(entry(101, 3)))
+	require.NoError(t, s.Close())
+	s = open()
+	defer s.Close()
+	var l raft.Log
+	require.NoError(t, s.Log.GetLog(101, &l))
+	first, err := s.Log.FirstIndex()
+	require.NoError(t, err)
+	require.Equal(t, uint64(101), first)
+}
