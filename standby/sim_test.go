@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/understudy-ha/understudy/host"
 )
 
 // simFlag reads a number from the environment.
@@ -99,7 +101,10 @@ func runSeed(t *testing.T, seed uint64, faults int) (injected int) {
 		}
 	}()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSim(t, tr, rand.New(rand.NewPCG(seed, 1)))
+		s := newSim(t, tr, rand.New(rand.NewPCG(seed, 1)), newTally)
+		for i := range 2 {
+			s.loads = append(s.loads, newProducer(fmt.Sprintf("p%d", i), s.rng).send)
+		}
 		for s.faults < faults {
 			s.step()
 		}
@@ -137,7 +142,7 @@ type sim struct {
 	rng    *rand.Rand
 	names  []string
 	faults int
-	loads  []*producer
+	loads  []func(s *sim, events int) // what producers do during a step
 	law    invariants
 	ctx    context.Context // of the operations in the background
 	ops    sync.WaitGroup
@@ -151,12 +156,16 @@ type producer struct {
 	got  map[uint64]Receipt
 }
 
+func newProducer(name string, rng *rand.Rand) *producer {
+	return &producer{name: name, rng: rand.New(rand.NewPCG(rng.Uint64(), 2)), got: make(map[uint64]Receipt)}
+}
+
 // event is the producer's nth: it gives no output, one or two.
 func (p *producer) event(n uint64) Event {
 	return Event{Producer: p.name, Sequence: n, Payload: fmt.Appendf(nil, "k%d %s %d", n*2654435761>>7%3, p.name, n)}
 }
 
-func newSim(t *testing.T, tr *trace, rng *rand.Rand) *sim {
+func newSim(t *testing.T, tr *trace, rng *rand.Rand, daemon func() host.Daemon) *sim {
 	tr.began = time.Now()
 	n := 3
 	if rng.IntN(4) == 0 {
@@ -164,7 +173,7 @@ func newSim(t *testing.T, tr *trace, rng *rand.Rand) *sim {
 	}
 	hot := rng.IntN(3) == 0
 	verify := []VerifySync{VerifyTurns, VerifyAll, VerifyOff}[rng.IntN(3)]
-	c := newCluster(t, n, newTally, func(cfg *Config) {
+	c := newCluster(t, n, daemon, func(cfg *Config) {
 		cfg.SyncInterval = 500 * time.Millisecond
 		cfg.SnapshotInterval, cfg.TrailingLogs = time.Second, 64
 		cfg.Hot, cfg.VerifySync = hot, verify
@@ -172,9 +181,6 @@ func newSim(t *testing.T, tr *trace, rng *rand.Rand) *sim {
 	s := &sim{cluster: c, trace: tr, rng: rng}
 	for _, m := range c.f.Roster.Members {
 		s.names = append(s.names, m.Name)
-	}
-	for i := range 2 {
-		s.loads = append(s.loads, &producer{name: fmt.Sprintf("p%d", i), rng: rand.New(rand.NewPCG(rng.Uint64(), 2)), got: make(map[uint64]Receipt)})
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.ctx = ctx
@@ -186,10 +192,15 @@ func newSim(t *testing.T, tr *trace, rng *rand.Rand) *sim {
 // step injects one to four faults while the producers send, repairs them, and
 // checks that nothing that was promised was broken.
 func (s *sim) step() {
+	s.stepUnchecked()
+	s.law.settled(s)
+}
+
+func (s *sim) stepUnchecked() {
 	var load sync.WaitGroup
-	for _, p := range s.loads {
+	for _, send := range s.loads {
 		k := 3 + s.rng.IntN(8)
-		load.Go(func() { s.send(p, k) })
+		load.Go(func() { send(s, k) })
 	}
 	for range 1 + s.rng.IntN(4) {
 		time.Sleep(time.Duration(s.rng.IntN(30_000)) * time.Microsecond)
@@ -208,10 +219,9 @@ func (s *sim) step() {
 	}
 	s.repairAll()
 	load.Wait()
-	s.law.settled(s)
 }
 
-func (s *sim) send(p *producer, k int) {
+func (p *producer) send(s *sim, k int) {
 	for range k {
 		if p.n > 0 && p.rng.IntN(6) == 0 {
 			n := 1 + p.rng.Uint64N(min(p.n, 1000))
