@@ -86,6 +86,9 @@ func Open(cfg Config) (*Group, error) {
 	g.goFunc(func() { g.server.Serve(g.net.Listener("rpc")) })
 	g.goFunc(g.watchPeers)
 	g.goFunc(g.healArchive)
+	if !cfg.NoCrashDetection {
+		g.goFunc(g.watchCrashes)
+	}
 	g.wg.Add(1)
 	go g.run(n)
 	return g, nil

@@ -27,7 +27,7 @@ type node struct {
 	cancel  context.CancelCauseFunc
 	wg      sync.WaitGroup
 	stores  *raftstore.Stores
-	trans   raft.Transport
+	trans   *peernet.Transport
 	raft    *raft.Raft
 	machine *fsm.Machine
 	replica *replica
@@ -77,7 +77,7 @@ func (g *Group) startNode() (*node, error) {
 	n.trans = peernet.NewTransport(g.net, g.cfg.Member, 5*time.Second, raftLogger(g.log))
 	n.raft, err = raft.NewRaft(g.raftConfig(), &machineFSM{Machine: n.machine, n: n}, n.stores.Log, n.stores.Stable, n.stores.Snapshots, n.trans)
 	if err != nil {
-		closeTransport(n.trans)
+		n.trans.Close()
 		n.stores.Close()
 		return nil, fmt.Errorf("raft does not start: %w", err)
 	}
@@ -109,15 +109,9 @@ func (n *node) stop(cause error) error {
 	case <-timer.C:
 		return errors.New("raft did not stop within 15s: end this process, its stores are still in use")
 	}
-	closeTransport(n.trans)
+	n.trans.Close()
 	n.wg.Wait()
 	return n.stores.Close()
-}
-
-func closeTransport(t raft.Transport) {
-	if c, ok := t.(raft.WithClose); ok {
-		c.Close()
-	}
 }
 
 func (g *Group) raftConfig() *raft.Config {

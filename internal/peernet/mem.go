@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/understudy-ha/understudy/chain"
@@ -47,6 +48,25 @@ func (s *Switch) Isolate(member string, others ...string) {
 // the other side has given up.
 func (s *Switch) Heal() { s.set(func() { clear(s.cut) }) }
 
+// Reset ends all connections of a member, which goes on listening.
+func (s *Switch) Reset(member string) {
+	s.mu.Lock()
+	n := s.nets[member]
+	s.mu.Unlock()
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	var all []*memConn
+	for c := range n.conns {
+		all = append(all, c)
+	}
+	n.mu.Unlock()
+	for _, c := range all {
+		c.Close()
+	}
+}
+
 // Delay makes every message take this long.
 func (s *Switch) Delay(d time.Duration) { s.set(func() { s.wait = d }) }
 
@@ -73,11 +93,12 @@ type memNet struct {
 	mu     sync.Mutex
 	conns  map[*memConn]bool
 	done   chan struct{}
+	lost   losses
 }
 
 // Network connects a member to the switch.
 func (s *Switch) Network(id Identity, key chain.Keypair, roster chain.Roster, memory durable.FS) (Network, error) {
-	n := &memNet{s: s, id: id, gate: newGate(id, key, roster, memory), conns: make(map[*memConn]bool), done: make(chan struct{})}
+	n := &memNet{s: s, id: id, gate: newGate(id, key, roster, memory), conns: make(map[*memConn]bool), done: make(chan struct{}), lost: newLosses()}
 	n.queues.addr = name(id.Member)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,6 +232,7 @@ type memConn struct {
 	in, out  *pipe
 	rest     []byte
 	rd, wd   deadline
+	done     atomic.Bool // closed by this side
 }
 
 // carry moves one message over the wire; false when the connection ended.
@@ -250,6 +272,9 @@ func (c *memConn) Read(b []byte) (int, error) {
 			select {
 			case c.rest = <-c.in.arrived:
 			case <-c.in.done:
+				if !c.done.Load() {
+					c.n.lost.note(c.to, io.EOF)
+				}
 				return 0, io.EOF
 			case <-c.rd.wait():
 				return 0, os.ErrDeadlineExceeded
@@ -278,6 +303,7 @@ func (c *memConn) Write(b []byte) (int, error) {
 }
 
 func (c *memConn) Close() error {
+	c.done.Store(true)
 	c.in.close()
 	c.out.close()
 	c.n.mu.Lock()

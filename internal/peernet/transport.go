@@ -26,8 +26,9 @@ const (
 // under a term in which it was never proposed (hashicorp/raft issue 695).
 // There is one request in flight per member: pipelining can deadlock
 // (issue 612).
-func NewTransport(n Network, self string, timeout time.Duration, logger hclog.Logger) raft.Transport {
-	t := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+func NewTransport(n Network, self string, timeout time.Duration, logger hclog.Logger) *Transport {
+	t := &Transport{self: self, rpcs: make(chan raft.RPC), done: make(chan struct{})}
+	t.NetworkTransport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:                  &streamLayer{n: n, self: self, ln: n.Listener(Raft)},
 		MaxPool:                 poolSize,
 		MaxRPCsInFlight:         1,
@@ -35,14 +36,59 @@ func NewTransport(n Network, self string, timeout time.Duration, logger hclog.Lo
 		Logger:                  logger,
 		MsgpackUseNewTimeFormat: true,
 	})
-	return &transport{t}
+	go t.pass()
+	return t
 }
 
-// transport keeps Raft from handling heartbeats on the connections' goroutines.
-type transport struct{ *raft.NetworkTransport }
+// Transport keeps Raft from handling heartbeats on the connections'
+// goroutines, and can have it stand for election at once.
+type Transport struct {
+	*raft.NetworkTransport
+	self string
+	rpcs chan raft.RPC
+	once sync.Once
+	done chan struct{}
+}
 
 // SetHeartbeatHandler does nothing, so that heartbeats go through the main loop.
-func (t *transport) SetHeartbeatHandler(func(raft.RPC)) {}
+func (t *Transport) SetHeartbeatHandler(func(raft.RPC)) {}
+
+// Consumer is where Raft takes what it is asked.
+func (t *Transport) Consumer() <-chan raft.RPC { return t.rpcs }
+
+func (t *Transport) pass() {
+	for {
+		select {
+		case rpc := <-t.NetworkTransport.Consumer():
+			select {
+			case t.rpcs <- rpc:
+			case <-t.done:
+				return
+			}
+		case <-t.done:
+			return
+		}
+	}
+}
+
+// StandForElection has this member's own Raft instance begin an election now,
+// as if the leader had handed over to it. The others then vote although they
+// know a leader: only for when that one is known to be gone.
+func (t *Transport) StandForElection(ctx context.Context) {
+	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(t.self), Addr: []byte(t.self)}
+	rpc := raft.RPC{Command: &raft.TimeoutNowRequest{RPCHeader: header}, RespChan: make(chan raft.RPCResponse, 1)}
+	select {
+	case t.rpcs <- rpc:
+	case <-t.done:
+	case <-ctx.Done():
+	}
+}
+
+// Close ends the transport. Raft must have ended before.
+func (t *Transport) Close() error {
+	t.once.Do(func() { close(t.done) })
+	return t.NetworkTransport.Close()
+}
 
 type name string
 
