@@ -36,6 +36,8 @@ type node struct {
 	full    atomic.Bool // journal over its hard limit
 	planned atomic.Pointer[plannedNotice]
 	timing  electionTimes
+
+	applying applying // the state machine's goroutine
 }
 
 // roleState is what this member does now, for the status.
@@ -51,7 +53,7 @@ var errRestart = errors.New("the raft instance is restarted")
 
 // startNode opens the stores and starts Raft on them.
 func (g *Group) startNode() (*node, error) {
-	n := &node{g: g, log: g.log}
+	n := &node{g: g, log: g.log, applying: applying{born: time.Now()}}
 	n.ctx, n.cancel = context.WithCancelCause(g.ctx)
 	n.setRole(RoleJoining, "", "starting")
 	n.stepBack()
@@ -85,6 +87,7 @@ func (g *Group) startNode() (*node, error) {
 	n.goFunc(n.replica.run)
 	n.goFunc(n.monitor)
 	n.goFunc(n.observe)
+	n.goFunc(n.watchdog)
 	return n, nil
 }
 
@@ -194,8 +197,11 @@ const maxTransfers = 3
 // has a new term.
 func (n *node) relinquish(ctx context.Context, cause error) {
 	g := n.g
-	g.transfers = slices.DeleteFunc(g.transfers, func(t time.Time) bool { return time.Since(t) > time.Minute })
-	if len(g.transfers) >= maxTransfers {
+	for {
+		g.transfers = slices.DeleteFunc(g.transfers, func(t time.Time) bool { return time.Since(t) >= time.Minute })
+		if len(g.transfers) < maxTransfers {
+			break
+		}
 		n.setRole(RoleFailed, "", fmt.Sprintf("leadership was given up %d times within a minute, now holding: %v", maxTransfers, cause))
 		select {
 		case <-time.After(time.Minute - time.Since(g.transfers[0])):
