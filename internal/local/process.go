@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Process is a program that can be started again after it has ended.
@@ -99,4 +100,16 @@ func FreePorts(n int) ([]string, error) {
 		addrs = append(addrs, l.Addr().String())
 	}
 	return addrs, nil
+}
+
+// Stop asks it to end, and ends it when it does not in time.
+func (p *Process) Stop(within time.Duration) {
+	if !p.Running() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	p.Signal(syscall.SIGTERM)
+	p.Wait(ctx)
+	p.Kill()
 }
