@@ -96,12 +96,20 @@ func (h *Hasher) Hash() (out Hash) {
 
 // Derive is the hash of the parts, one after the other, as content of a kind.
 func Derive(what string, parts ...[]byte) Hash {
-	h := NewHasher(what)
-	for _, p := range parts {
-		h.Write(p)
+	p, ok := kinds.Load(what)
+	if !ok {
+		p, _ = kinds.LoadOrStore(what, newPool(what))
 	}
-	return h.Hash()
+	h := p.(*pool).get()
+	for _, b := range parts {
+		h.Write(b)
+	}
+	return p.(*pool).sum(h)
 }
+
+// kinds has the pool of each kind of content that Derive was asked for. A
+// program knows a few dozen.
+var kinds sync.Map // string -> *pool
 
 // pool keeps hashers of one kind: making one costs more than most hashes do.
 type pool struct{ p sync.Pool }
