@@ -3,6 +3,7 @@ package chain_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -38,4 +39,23 @@ func TestDeriveForgetsWhatItHashedBefore(t *testing.T) {
 	}
 	wg.Wait()
 	require.NotEqual(t, chain.Derive("kind 1", []byte("x")), chain.Derive("kind 2", []byte("x")))
+}
+
+func TestHashesAsText(t *testing.T) {
+	h := chain.Derive("kind", []byte("x"))
+	for _, s := range []string{"", h.String()[1:], h.String() + "0", strings.ToUpper(h.String()), "g" + h.String()[1:], " " + h.String()[1:], strings.Repeat("\xff", 64)} {
+		_, err := chain.ParseHash(s)
+		require.Error(t, err, "%q", s)
+		got := h
+		require.Error(t, got.UnmarshalText([]byte(s)))
+		require.Equal(t, h, got, "an error changes nothing")
+		_, err = chain.ParseOrigin(s)
+		require.Error(t, err, "%q", s)
+	}
+	got, err := chain.ParseHash(h.String())
+	require.NoError(t, err)
+	require.Equal(t, h, got)
+	var o chain.Origin
+	require.NoError(t, o.UnmarshalText([]byte(h.String())))
+	require.Equal(t, chain.Origin(h), o)
 }
