@@ -92,7 +92,7 @@ func TestDocumentedCommandsControl(t *testing.T) {
 var (
 	continued = regexp.MustCompile(` *\\\n *`)
 	typed     = regexp.MustCompile(`(?m)^ *(?:\$ |until |sudo )?((?:understudy|go run \./cmd/understudy) .*)$`)
-	inline    = regexp.MustCompile("`((?:understudy|go run \\./cmd/understudy) [^`\n]*)`")
+	inline    = regexp.MustCompile("`((?:understudy|go run \\./cmd/understudy) [a-z-][^`\n]*)`")
 	prose     = regexp.MustCompile(`(?m)^\S.*$`)
 )
 
