@@ -227,6 +227,26 @@ func TestRolledBackDiskIsRefused(t *testing.T) {
 	})
 }
 
+// An archive that cannot be written for a while is whole again afterwards, also
+// when the outputs of an entry were written and its links were not.
+func TestArchiveHealsAfterFailedWrites(t *testing.T) {
+	for _, what := range []string{"data/history", "data/outputs", "data/history/hashes"} {
+		t.Run(what, func(t *testing.T) {
+			simulate(t, func(t *testing.T) {
+				c := newCluster(t, 3, newTally, func(cfg *Config) { cfg.SyncInterval = time.Hour })
+				c.must("p", 1, "before")
+				m := c.members[c.active().cfg.Member]
+				m.fail(what)
+				c.must("p", 2, "k2 meanwhile")
+				c.must("p", 3, "meanwhile")
+				m.repair()
+				c.must("p", 4, "k2 after")
+				c.check()
+			})
+		})
+	}
+}
+
 // A used data directory without its mark is not a new member.
 func TestEmptyDiskDoesNotBootstrap(t *testing.T) {
 	simulate(t, func(t *testing.T) {

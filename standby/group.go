@@ -277,3 +277,12 @@ func (g *Group) voters() []string {
 }
 
 func (g *Group) hostConfig() host.Config { return host.ConfigFrom(g.cfg.Founding.Settings) }
+
+// now is the wall clock in ns, which only ever says when something happened:
+// no decision about roles or order depends on it.
+func (g *Group) now() int64 {
+	if g.cfg.Env != nil && g.cfg.Env.Now != nil {
+		return g.cfg.Env.Now().UnixNano()
+	}
+	return time.Now().UnixNano()
+}

@@ -150,7 +150,7 @@ func (p *promotion) fence(ctx context.Context, h *host.Host, from built) error {
 	n := p.n
 	tip := h.Tip()
 	rec := chain.Handoff{
-		Term: p.term, Seq: tip.Head.Size(), RaftIndex: n.raft.AppliedIndex(), Time: time.Now().UnixNano(),
+		Term: p.term, Seq: tip.Head.Size(), RaftIndex: n.raft.AppliedIndex(), Time: n.g.now(),
 		Member: n.g.cfg.Member, CheckpointSeq: from.checkpoint, Replayed: from.replayed,
 		Anchor: chain.Anchor{Link: tip.Head.Hash, Seq: tip.Head.Seq(), Root: tip.Root()},
 	}

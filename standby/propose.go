@@ -110,7 +110,7 @@ const stepOverhead = 64
 // proposed, and the event on which it failed will be refused by the host.
 func (a *activation) process(batch []*pending) (int, error) {
 	w, h, l, limit := a.steps, a.host, a.leash, a.n.g.cfg.EntryBytes
-	*w = processing{now: time.Now().UnixNano(), in: batch, out: w.out[:0]}
+	*w = processing{now: a.n.g.now(), in: batch, out: w.out[:0]}
 	before := l.beats.Load()
 	err := l.run(func() { w.run(h, l, limit) })
 	culprit := int(l.beats.Load() - before)

@@ -80,7 +80,7 @@ func (a *activation) seal(ctx context.Context) (chain.Seal, error) {
 	record := seal.Marshal()
 	_, err = a.record(ctx, func() (*fsm.Entry, *chain.Link, error) {
 		tip := a.host.Tip()
-		link := tip.Next(chain.Draft{Kind: chain.KindSeal, Term: a.term, Time: time.Now().UnixNano(), Input: chain.RecordDigest(chain.KindSeal, record)})
+		link := tip.Next(chain.Draft{Kind: chain.KindSeal, Term: a.term, Time: a.n.g.now(), Input: chain.RecordDigest(chain.KindSeal, record)})
 		return &fsm.Entry{Kind: fsm.SealEntry, Term: a.term, First: link.Seq, Record: record, Time: link.Time, Last: link.Hash()}, &link, nil
 	})
 	if err != nil {
@@ -99,7 +99,7 @@ func (a *activation) seal(ctx context.Context) (chain.Seal, error) {
 // report commits a sync report.
 func (a *activation) report(ctx context.Context, rep *fsm.Report) error {
 	_, err := a.record(ctx, func() (*fsm.Entry, *chain.Link, error) {
-		return &fsm.Entry{Kind: fsm.ReportEntry, Term: a.term, Record: rep.Marshal(), Time: time.Now().UnixNano()}, nil, nil
+		return &fsm.Entry{Kind: fsm.ReportEntry, Term: a.term, Record: rep.Marshal(), Time: a.n.g.now()}, nil, nil
 	})
 	return err
 }

@@ -116,7 +116,7 @@ func (g *Group) eligible() error {
 // position is what this member says of itself, with the hash of the link at
 // seq if it has come so far.
 func (g *Group) position(seq uint64) *position {
-	pos := &position{Member: g.cfg.Member, Role: RoleJoining, Version: g.cfg.Version, Now: time.Now().UnixNano(), Health: "healthy"}
+	pos := &position{Member: g.cfg.Member, Role: RoleJoining, Version: g.cfg.Version, Now: g.now(), Health: "healthy"}
 	n := g.node.Load()
 	if n == nil {
 		return pos
