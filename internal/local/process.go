@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Process is a program that can be started again after it has ended.
@@ -101,4 +102,16 @@ func FreePorts(n int) ([]string, error) {
 		addrs = append(addrs, l.Addr().String())
 	}
 	return addrs, nil
+}
+
+// Stop asks it to end, and ends it when it does not in time.
+func (p *Process) Stop(within time.Duration) {
+	if !p.Running() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	p.Signal(syscall.SIGTERM)
+	p.Wait(ctx)
+	p.Kill()
 }
