@@ -24,6 +24,7 @@ type logStore struct {
 	raft.LogStore
 	g    *guard
 	edge atomic.Pointer[boundary]
+	new  recent
 }
 
 func sum(l *raft.Log, ext []byte) chain.Hash {
@@ -47,7 +48,11 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 		c.Extensions = append(h[:len(h):len(h)], l.Extensions...)
 		sealed[i] = &c
 	}
-	return s.g.write("store log entries", func() error { return s.LogStore.StoreLogs(sealed) })
+	err := s.g.write("store log entries", func() error { return s.LogStore.StoreLogs(sealed) })
+	if err == nil {
+		s.new.add(logs)
+	}
+	return err
 }
 
 func (s *logStore) GetLog(index uint64, out *raft.Log) error {
@@ -59,8 +64,11 @@ func (s *logStore) GetLog(index uint64, out *raft.Log) error {
 	return s.g.read(err)
 }
 
-// get reads what the log itself has.
+// get reads what the log itself has: from memory what was stored last.
 func (s *logStore) get(index uint64, out *raft.Log) error {
+	if s.new.get(index, out) {
+		return nil
+	}
 	var l raft.Log
 	if err := s.LogStore.GetLog(index, &l); err != nil {
 		if errors.Is(err, raft.ErrLogNotFound) {
@@ -79,11 +87,14 @@ func (s *logStore) get(index uint64, out *raft.Log) error {
 }
 
 func (s *logStore) DeleteRange(min, max uint64) error {
+	s.new.remove(min, max)
 	return s.g.write("delete log entries", func() error { return s.LogStore.DeleteRange(min, max) })
 }
 
 // snapshotTaken makes a snapshot the boundary. Entries of another line at and
-// under it are removed; what lies above it is Raft's to truncate.
+// under it are removed; what lies above it is Raft's to truncate. A log that
+// ends under it is removed whole: Raft goes on after the snapshot, and would
+// leave a gap that looks like lost entries at the next start.
 func (s *logStore) snapshotTaken(index, term uint64) error {
 	first, err := s.FirstIndex()
 	if err != nil {
@@ -92,6 +103,11 @@ func (s *logStore) snapshotTaken(index, term uint64) error {
 	last, err := s.LastIndex()
 	if err != nil {
 		return err
+	}
+	if last > 0 && last < index {
+		if err := s.DeleteRange(first, last); err != nil {
+			return err
+		}
 	}
 	var l raft.Log
 	if first > 0 && first <= index && index <= last {
