@@ -3,6 +3,7 @@ package raftlog
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -34,6 +35,7 @@ func pack(p *packer, first, last uint64, logs []*raft.Log) []place {
 	for _, l := range logs {
 		size += entrySize(l)
 	}
+	p.b = slices.Grow(p.b, int(sectors(size)*sectorSize))
 	h := append(make([]byte, 0, frameHead), frameVersion)
 	h = binary.BigEndian.AppendUint32(h, uint32(size))
 	h = binary.BigEndian.AppendUint64(h, first)
