@@ -178,7 +178,11 @@ func (f memFS) ReadFile(name string, max int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return readAll(io.NewSectionReader(x, 0, max+1), name, max)
+	size, err := x.Size()
+	if err != nil {
+		return nil, err
+	}
+	return readAll(io.NewSectionReader(x, 0, max+1), size, name, max)
 }
 
 func (f memFS) WriteFile(name string, data []byte) error {
