@@ -33,6 +33,7 @@ func (s *sender) result(r *standby.Result) {
 	switch {
 	case p.event.Producer == "":
 		s.pop(r)
+		s.wait = 0
 	case s.hole != 0:
 		s.behind(r, code)
 	case foreign:
