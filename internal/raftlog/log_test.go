@@ -27,7 +27,7 @@ func TestLogModel(t *testing.T) {
 			if o.store != nil {
 				require.NoError(t, ref.StoreLogs(o.store))
 			} else if o.to > 0 {
-				require.NoError(t, ref.DeleteRange(max(o.from, 1), o.to)) // from 0 on, Raft's store counts down past 0
+				require.NoError(t, ref.DeleteRange(max(o.from, 1), o.to)) // 0 confuses it
 			}
 			m.apply(o)
 			got := content(t, l)

@@ -72,7 +72,11 @@ func TestStableEveryFlippedByte(t *testing.T) {
 	fs := durable.NewMem().Sub(".")
 	s, err := OpenStable(fs, "stable")
 	require.NoError(t, err)
+	old := make([]byte, sectorSize)
 	for i := range 3 {
+		if i == 1 { // the page that the last one goes to
+			require.NoError(t, readFull(s.file, old, 1*pageSize))
+		}
 		require.NoError(t, s.Set([]byte("vote"), fmt.Append(nil, i)))
 	}
 	refused := 0
@@ -95,4 +99,8 @@ func TestStableEveryFlippedByte(t *testing.T) {
 		require.ErrorIs(t, err, durable.ErrDamaged)
 		restore()
 	}
+	require.NoError(t, s.Set([]byte("vote"), []byte("3")))
+	poke(t, fs, "stable", pageSize, func(b []byte) { copy(b, old) }, sectorSize)
+	_, err = OpenStable(fs, "stable")
+	require.ErrorIs(t, err, durable.ErrDamaged, "a page that missed a write")
 }

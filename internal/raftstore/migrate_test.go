@@ -98,12 +98,15 @@ func TestDamagedStoreIsNotMigrated(t *testing.T) {
 		}
 	}
 	require.NoError(t, os.WriteFile(db, b, 0o600))
+	require.NoError(t, os.Remove(filepath.Join(dir, "store"))) // as of an earlier version
 	for range 2 {
 		_, err = raftstore.Open(dir, options(raftstore.File))
 		require.ErrorIs(t, err, raftstore.ErrDamaged)
 	}
 	_, err = os.Stat(db)
 	require.NoError(t, err, "it is left as it is")
+	_, err = os.Stat(filepath.Join(dir, "store"))
+	require.NoError(t, err, "which store counts is written down before there are two")
 }
 
 // After a snapshot beyond the end of the log was installed Raft goes on after
