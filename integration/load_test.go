@@ -142,6 +142,15 @@ func (s *stage) untilAcked(n int) {
 	require.GreaterOrEqualf(s.t, l.acked, n, "not so many receipts within %v", patience)
 }
 
+// quiet waits until all that may be sent has its receipt.
+func (s *stage) quiet() {
+	s.t.Helper()
+	s.load.mu.Lock()
+	allowed := s.load.allowed
+	s.load.mu.Unlock()
+	s.untilAcked(allowed)
+}
+
 // busy lets n more events be sent and waits until a part of them has its
 // receipt, so that what follows hits a group at work.
 func (s *stage) busy(n int) {

@@ -55,6 +55,10 @@ func newStage(t *testing.T, p plan) *stage {
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("seed %d", seed)
+			for _, m := range s.members {
+				log := m.log()
+				t.Logf("log of %s:\n%s", m.name, log[max(0, len(log)-4000):])
+			}
 			s.dump()
 		}
 		if s.load != nil {
@@ -63,10 +67,7 @@ func newStage(t *testing.T, p plan) *stage {
 		for _, m := range s.members {
 			m.Kill()
 			m.client.Close(ctx)
-			log := m.log()
-			if s.calm(m.name, log); t.Failed() {
-				t.Logf("log of %s:\n%s", m.name, log[max(0, len(log)-4000):])
-			}
+			s.calm(m.name, m.log())
 		}
 		s.client.Close(ctx)
 		cancel()
