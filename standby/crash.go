@@ -3,6 +3,7 @@ package standby
 import (
 	"context"
 	"encoding/json"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"time"
@@ -120,15 +121,21 @@ func (g *Group) inquire(n *node, active string, term uint64) (rank int, gone boo
 		}()
 	}
 	agree := 1
+	var enough <-chan time.Time // a majority agrees: the others have a moment to be counted before this member or after it
 	for range len(voters) - 2 {
-		if agree > len(voters)/2 {
-			break
-		}
-		if s := <-answers; s.Gone {
-			agree++
-			if s.before(mine) {
+		select {
+		case s := <-answers:
+			if s.Gone {
+				agree++
+			}
+			if s.Gone && s.before(mine) || s.Term > term { // a newer term: it, or one that it heard of, stands already
 				rank++
 			}
+		case <-enough:
+			return rank, true
+		}
+		if enough == nil && agree > len(voters)/2 {
+			enough = time.After(stagger / 4)
 		}
 	}
 	return rank, agree > len(voters)/2
@@ -138,8 +145,12 @@ func (g *Group) inquire(n *node, active string, term uint64) (rank int, gone boo
 func (n *node) candidate(active string, rank int) {
 	n.log.Info("the active's process is gone", "member", n.g.cfg.Member, "active", active, "rank", rank)
 	for range candidacies {
+		wait := time.Duration(rank) * stagger
+		if rank > 0 {
+			wait += rand.N(stagger / 2) // two that both believe to be second must not meet
+		}
 		select {
-		case <-time.After(time.Duration(rank) * stagger):
+		case <-time.After(wait):
 		case <-n.ctx.Done():
 			return
 		}

@@ -163,7 +163,7 @@ func TestDuplicateGetsTheOriginalReceipt(t *testing.T) {
 		require.Equal(t, "no thanks", second.Reason)
 		c.kill(c.active().cfg.Member)
 		for i, orig := range []Receipt{first, second} {
-			again := c.must("p", uint64(i+1), "anything else: the number is the identity")
+			again := c.must("p", uint64(i+1), []string{"k2 once", "reject"}[i])
 			require.True(t, again.Duplicate)
 			again.Duplicate = false
 			require.Equal(t, orig, again)
@@ -196,7 +196,7 @@ func TestProducerNumbers(t *testing.T) {
 			}
 			for i, r := range c.active().DeliverBatch(t.Context(), evs) {
 				require.NoError(t, r.Err)
-				c.acked = append(c.acked, ack{evs[i], r.Receipt})
+				c.acked = append(c.acked, ack{ev: evs[i], r: r.Receipt})
 			}
 		}
 		require.ErrorIs(t, send("p", 1), ErrOldDuplicate)
@@ -324,7 +324,9 @@ func TestResetConnectionIsNoCrash(t *testing.T) {
 		c := newCluster(t, 3, newTally)
 		term := c.must("p", 1, "x").Term
 		for range 20 {
-			c.sw.Reset(c.active().cfg.Member)
+			for name := range c.members {
+				c.sw.Reset(c.active().cfg.Member, name)
+			}
 			time.Sleep(100 * time.Millisecond)
 		}
 		require.Equal(t, term, c.must("p", 2, "y").Term)

@@ -36,6 +36,8 @@ type node struct {
 	full    atomic.Bool // journal over its hard limit
 	planned atomic.Pointer[plannedNotice]
 	timing  electionTimes
+
+	applying applying // the state machine's goroutine
 }
 
 // roleState is what this member does now, for the status.
@@ -51,7 +53,7 @@ var errRestart = errors.New("the raft instance is restarted")
 
 // startNode opens the stores and starts Raft on them.
 func (g *Group) startNode() (*node, error) {
-	n := &node{g: g, log: g.log}
+	n := &node{g: g, log: g.log, applying: applying{born: time.Now()}}
 	n.ctx, n.cancel = context.WithCancelCause(g.ctx)
 	n.setRole(RoleJoining, "", "starting")
 	n.stepBack()
@@ -81,10 +83,12 @@ func (g *Group) startNode() (*node, error) {
 		n.stores.Close()
 		return nil, fmt.Errorf("raft does not start: %w", err)
 	}
+	n.stores.Started()
 	n.replica = newReplica(n)
 	n.goFunc(n.replica.run)
 	n.goFunc(n.monitor)
 	n.goFunc(n.observe)
+	n.goFunc(n.watchdog)
 	return n, nil
 }
 
@@ -194,8 +198,11 @@ const maxTransfers = 3
 // has a new term.
 func (n *node) relinquish(ctx context.Context, cause error) {
 	g := n.g
-	g.transfers = slices.DeleteFunc(g.transfers, func(t time.Time) bool { return time.Since(t) > time.Minute })
-	if len(g.transfers) >= maxTransfers {
+	for {
+		g.transfers = slices.DeleteFunc(g.transfers, func(t time.Time) bool { return time.Since(t) >= time.Minute })
+		if len(g.transfers) < maxTransfers {
+			break
+		}
 		n.setRole(RoleFailed, "", fmt.Sprintf("leadership was given up %d times within a minute, now holding: %v", maxTransfers, cause))
 		select {
 		case <-time.After(time.Minute - time.Since(g.transfers[0])):
@@ -204,6 +211,16 @@ func (n *node) relinquish(ctx context.Context, cause error) {
 		}
 	}
 	g.transfers = append(g.transfers, time.Now())
+	// A Raft whose disk hangs cannot hand over: the watchdog has seen to it.
+	tick := time.NewTicker(max(g.cfg.StallTimeout/8, time.Millisecond))
+	defer tick.Stop()
+	for n.raft.State() == raft.Leader && n.stores.Stalled() > 0 {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 	if n.raft.State() != raft.Leader {
 		return
 	}

@@ -91,7 +91,7 @@ func talk(t *testing.T, from, to peernet.Network, member string) error {
 }
 
 func TestRealNetwork(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	w := newWorld(t)
 	a, b := w.join(identity(w.f, "a", 1, 1)), w.join(identity(w.f, "b", 2, 1))
 	defer a.Close()
@@ -137,7 +137,7 @@ func TestRealNetwork(t *testing.T) {
 // Bytes of strangers do no harm, and nobody without a certificate gets further
 // than the handshake.
 func TestStrangers(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	w := newWorld(t)
 	a := w.join(identity(w.f, "a", 1, 1))
 	defer a.Close()

@@ -2,10 +2,12 @@ package peernet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -28,8 +30,9 @@ const (
 // (issue 612).
 func NewTransport(n Network, self string, timeout time.Duration, logger hclog.Logger) *Transport {
 	t := &Transport{self: self, rpcs: make(chan raft.RPC), done: make(chan struct{})}
+	stream := &streamLayer{n: n, self: self, ln: n.Listener(Raft), muted: &t.muted}
 	t.NetworkTransport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream:                  &streamLayer{n: n, self: self, ln: n.Listener(Raft)},
+		Stream:                  stream,
 		MaxPool:                 poolSize,
 		MaxRPCsInFlight:         1,
 		Timeout:                 timeout,
@@ -44,10 +47,11 @@ func NewTransport(n Network, self string, timeout time.Duration, logger hclog.Lo
 // goroutines, and can have it stand for election at once.
 type Transport struct {
 	*raft.NetworkTransport
-	self string
-	rpcs chan raft.RPC
-	once sync.Once
-	done chan struct{}
+	self  string
+	rpcs  chan raft.RPC
+	once  sync.Once
+	done  chan struct{}
+	muted atomic.Bool
 }
 
 // SetHeartbeatHandler does nothing, so that heartbeats go through the main loop.
@@ -70,6 +74,20 @@ func (t *Transport) pass() {
 		}
 	}
 }
+
+// Mute takes this member's Raft off the network, or puts it back. It reports
+// whether that changed anything.
+func (t *Transport) Mute(on bool) bool {
+	if t.muted.Swap(on) == on {
+		return false
+	}
+	if on {
+		t.CloseStreams()
+	}
+	return true
+}
+
+var errMuted = errors.New("this member is off the network: its disk or state machine hangs")
 
 // StandForElection has this member's own Raft instance begin an election now,
 // as if the leader had handed over to it. The others then vote although they
@@ -96,9 +114,10 @@ func (n name) Network() string { return "understudy" }
 func (n name) String() string  { return string(n) }
 
 type streamLayer struct {
-	n    Network
-	self string
-	ln   net.Listener
+	n     Network
+	self  string
+	ln    net.Listener
+	muted *atomic.Bool
 }
 
 func (s *streamLayer) Accept() (net.Conn, error) {
@@ -106,7 +125,7 @@ func (s *streamLayer) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &guarded{Conn: c}, nil
+	return &guarded{Conn: c, muted: s.muted}, nil
 }
 
 func (s *streamLayer) Close() error   { return s.ln.Close() }
@@ -116,15 +135,36 @@ func (s *streamLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.
 	if timeout == 0 {
 		timeout = handshakeTimeout
 	}
+	if s.muted.Load() {
+		return nil, errMuted
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	return s.n.Dial(ctx, string(addr), Raft)
+	c, err := s.n.Dial(ctx, string(addr), Raft)
+	if err != nil {
+		return nil, err
+	}
+	return &mutable{c, s.muted}, nil
+}
+
+// mutable is a dialled connection on which a muted member says nothing.
+type mutable struct {
+	net.Conn
+	muted *atomic.Bool
+}
+
+func (c *mutable) Write(b []byte) (int, error) {
+	if c.muted.Load() {
+		return 0, errMuted
+	}
+	return c.Conn.Write(b)
 }
 
 // guarded is an accepted connection with what Raft's transport lacks: a
 // deadline inside a message but not between messages, and a bound on its size.
 type guarded struct {
 	net.Conn
+	muted    *atomic.Bool
 	mu       sync.Mutex
 	inside   bool // a request has begun and is not answered
 	received int64
@@ -154,6 +194,9 @@ func (c *guarded) Read(b []byte) (int, error) {
 
 // Write is our answer: the message is over.
 func (c *guarded) Write(b []byte) (int, error) {
+	if c.muted.Load() {
+		return 0, errMuted
+	}
 	c.Conn.SetWriteDeadline(time.Now().Add(messageTimeout))
 	n, err := c.Conn.Write(b)
 	c.mu.Lock()

@@ -78,12 +78,19 @@ func (s *logStore) get(index uint64, out *raft.Log) error {
 	return nil
 }
 
+// DeleteRange of an empty log, which Raft asks for after snapshotTaken has
+// emptied it, is nothing.
 func (s *logStore) DeleteRange(min, max uint64) error {
+	if first, err := s.FirstIndex(); err == nil && first == 0 {
+		return nil
+	}
 	return s.g.write("delete log entries", func() error { return s.LogStore.DeleteRange(min, max) })
 }
 
 // snapshotTaken makes a snapshot the boundary. Entries of another line at and
-// under it are removed; what lies above it is Raft's to truncate.
+// under it are removed, and a log that ends before it, as that of a member that
+// was away for long, is emptied: what follows the snapshot would leave a hole.
+// What lies above it is Raft's to truncate.
 func (s *logStore) snapshotTaken(index, term uint64) error {
 	first, err := s.FirstIndex()
 	if err != nil {
@@ -94,7 +101,11 @@ func (s *logStore) snapshotTaken(index, term uint64) error {
 		return err
 	}
 	var l raft.Log
-	if first > 0 && first <= index && index <= last {
+	if first > 0 && last < index {
+		if err := s.DeleteRange(first, last); err != nil {
+			return err
+		}
+	} else if first > 0 && first <= index {
 		if err := s.get(index, &l); err != nil {
 			return err
 		}
@@ -108,7 +119,8 @@ func (s *logStore) snapshotTaken(index, term uint64) error {
 	return nil
 }
 
-// scan reads the whole log: every entry is there and whole.
+// scan reads the whole log: every entry is whole, and from the snapshot on none
+// is missing. Under it a crash may have left a hole that nobody needs filled.
 func (s *logStore) scan(snapshot boundary) error {
 	first, err := s.FirstIndex()
 	if err != nil {
@@ -128,6 +140,9 @@ func (s *logStore) scan(snapshot boundary) error {
 	term := uint64(0)
 	for i := first; i <= last; i++ {
 		if err := s.get(i, &l); err != nil {
+			if errors.Is(err, raft.ErrLogNotFound) && i <= snapshot.index {
+				continue
+			}
 			if errors.Is(err, raft.ErrLogNotFound) {
 				return &DamageError{"log", fmt.Sprintf("entry %d is missing between %d and %d", i, first, last)}
 			}

@@ -28,6 +28,14 @@ type Stores struct {
 	close     func() error
 }
 
+// Started says that Raft runs: from now on a term that cannot be stored ends
+// Raft's main goroutine instead of the process.
+func (s *Stores) Started() {
+	if st, ok := s.Stable.(*stableStore); ok {
+		st.running.Store(true)
+	}
+}
+
 // Close closes the files. Nothing may be running on the stores any more.
 func (s *Stores) Close() error {
 	s.g.close()

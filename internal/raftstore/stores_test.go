@@ -184,6 +184,28 @@ func TestFirstFailedWriteIsTheLast(t *testing.T) {
 	require.Len(t, fatal, 1)
 }
 
+// A term that cannot be stored ends Raft's goroutine and not the process, and
+// what Raft defers is done.
+func TestFailedTermEndsOnlyItsGoroutine(t *testing.T) {
+	var fatal []error
+	s, err := raftstore.Harden(raft.NewInmemStore(), readOnly{raft.NewInmemStore()}, raft.NewInmemSnapshotStore(), raftstore.Options{
+		OnFatal: func(err error) { fatal = append(fatal, err) },
+	})
+	require.NoError(t, err)
+	defer s.Close()
+	require.Error(t, s.Stable.SetUint64([]byte("CurrentTerm"), 1), "not running yet: an error")
+	s.Started()
+	done, on := make(chan struct{}), false
+	go func() {
+		defer close(done)
+		s.Stable.SetUint64([]byte("CurrentTerm"), 2)
+		on = true // Raft would panic here
+	}()
+	<-done
+	require.False(t, on)
+	require.Len(t, fatal, 1)
+}
+
 // An installed snapshot of another line answers for its index and clears what
 // the log holds of the old line under it.
 func TestInstalledSnapshotClearsAnotherLine(t *testing.T) {
@@ -204,4 +226,53 @@ func TestInstalledSnapshotClearsAnotherLine(t *testing.T) {
 	require.NoError(t, s.Log.GetLog(20, &l))
 	require.Equal(t, uint64(3), l.Term, "what the leader compares with")
 	require.NoError(t, s.Log.GetLog(25, &l))
+}
+
+// Raft stores the term that it has read once more when it starts, and panics if
+// that fails. Nothing needs to be written then.
+func TestSameTermIsNotWrittenAgain(t *testing.T) {
+	disk := raft.NewInmemStore()
+	s, err := raftstore.Harden(disk, disk, raft.NewInmemSnapshotStore(), raftstore.Options{})
+	require.NoError(t, err)
+	require.NoError(t, s.Stable.SetUint64([]byte("CurrentTerm"), 7))
+	require.NoError(t, s.Close())
+	s, err = raftstore.Harden(disk, readOnly{disk}, raft.NewInmemSnapshotStore(), raftstore.Options{})
+	require.NoError(t, err)
+	defer s.Close()
+	require.NoError(t, s.Stable.SetUint64([]byte("CurrentTerm"), 7))
+	require.Error(t, s.Stable.SetUint64([]byte("CurrentTerm"), 8))
+}
+
+// readOnly is a stable store that cannot be written any more.
+type readOnly struct{ raft.StableStore }
+
+func (readOnly) Set([]byte, []byte) error { return errors.New("EROFS") }
+
+// A member that was away for so long that it got a snapshot from beyond the end
+// of its log goes on after it, and starts again.
+func TestInstalledSnapshotBeyondTheLog(t *testing.T) {
+	dir := t.TempDir()
+	open := func() *raftstore.Stores {
+		s, err := raftstore.Open(dir, raftstore.Options{})
+		require.NoError(t, err)
+		return s
+	}
+	s := open()
+	for i := uint64(1); i <= 30; i++ {
+		require.NoError(t, s.Log.StoreLog(entry(i, 2)))
+	}
+	_, trans := raft.NewInmemTransport("a")
+	sink, err := s.Snapshots.Create(1, 100, 3, raft.Configuration{}, 1, trans)
+	require.NoError(t, err)
+	require.NoError(t, sink.Close())
+	require.NoError(t, s.Log.DeleteRange(0, 20), "as Raft compacts, which still believes in the old end")
+	require.NoError(t, s.Log.StoreLog(entry(101, 3)))
+	require.NoError(t, s.Close())
+	s = open()
+	defer s.Close()
+	var l raft.Log
+	require.NoError(t, s.Log.GetLog(101, &l))
+	first, err := s.Log.FirstIndex()
+	require.NoError(t, err)
+	require.Equal(t, uint64(101), first)
 }
