@@ -93,41 +93,20 @@ func TestDamagedFiles(t *testing.T) {
 	s.synced(m)
 	s.kill(m)
 
-	kinds := make(map[string]int)
+	kinds := make(map[string]bool)
 	for _, path := range files(t, m.data()) {
 		name, err := filepath.Rel(m.data(), path)
 		require.NoError(t, err)
-		for _, i := range s.rng.Perm(len(damages))[:s.sample(name)] {
-			d := damages[i]
-			was, err := os.ReadFile(path)
-			if errors.Is(err, fs.ErrNotExist) {
-				break // collected meanwhile
+		kind, _, _ := strings.Cut(name, string(filepath.Separator))
+		kinds[kind] = true
+		for _, i := range s.rng.Perm(len(damages))[:s.sample(kind)] {
+			ok := t.Run(kind+" "+damages[i].name, func(t *testing.T) {
+				defer s.lend(t)()
+				s.damaged(m, path, kind, damages[i])
+			})
+			if !ok {
+				return // what follows would start from a broken group
 			}
-			require.NoError(t, err)
-			now := d.do(s.rng, bytes.Clone(was))
-			if bytes.Equal(was, now) {
-				continue
-			}
-			require.NoError(t, os.WriteFile(path, now, 0o600))
-			t.Logf("%s loses %s", name, d.name)
-			kind, _, _ := strings.Cut(name, string(filepath.Separator))
-			kinds[kind]++
-			if kind == "raft" || kind == "identity" {
-				if s.refusesDamage(m) {
-					require.NoError(t, os.WriteFile(path, was, 0o600))
-				}
-				continue
-			}
-			s.start(m)
-			if kind == "peers" { // it cannot know any more whom it may trust
-				s.distrusts(m)
-				s.kill(m)
-				require.NoError(t, os.WriteFile(path, was, 0o600))
-				continue
-			}
-			s.healthy()
-			s.synced(m)
-			s.kill(m)
 		}
 	}
 	require.Len(t, kinds, 6, "kinds of files: %v", kinds)
@@ -138,12 +117,45 @@ func TestDamagedFiles(t *testing.T) {
 	s.finish()
 }
 
-// sample is in how many ways a file is damaged.
-func (s *stage) sample(name string) int {
+// damaged damages a file of a stopped member, starts it, and sees what must
+// happen. The member is stopped again afterwards.
+func (s *stage) damaged(m *member, path, kind string, d damage) {
+	s.t.Helper()
+	was, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return // collected meanwhile
+	}
+	require.NoError(s.t, err)
+	now := d.do(s.rng, bytes.Clone(was))
+	if bytes.Equal(was, now) {
+		return
+	}
+	require.NoError(s.t, os.WriteFile(path, now, 0o600))
+	restore := func() { require.NoError(s.t, os.WriteFile(path, was, 0o600)) }
+	switch kind {
+	case "raft", "identity":
+		if s.refusesDamage(m) {
+			restore()
+		}
+	case "peers": // it cannot know any more whom it may trust
+		s.start(m)
+		s.distrusts(m)
+		s.kill(m)
+		restore()
+	default:
+		s.start(m)
+		s.healthy()
+		s.synced(m)
+		s.kill(m)
+	}
+}
+
+// sample is in how many ways a file of a kind is damaged.
+func (s *stage) sample(kind string) int {
 	switch {
 	case *thorough:
 		return len(damages)
-	case strings.HasPrefix(name, "raft"), name == "identity":
+	case kind == "raft" || kind == "identity":
 		return 4
 	}
 	return 2
