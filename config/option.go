@@ -63,6 +63,7 @@ func Options() []Option {
 		{"stall_timeout", "2s", "time without progress of disk or daemon before the active steps down", duration},
 		{"verify_sync", "turns", "which standbys verify a checkpoint by replay: turns, all or off", text},
 		{"standby_mode", "warm", "warm: restore at each sync; hot: apply each committed event at once", text},
+		{"crash_detection", "true", "elect at once when the active's process is seen to be gone", yes},
 		{"never_active", "false", "this member is never promoted", yes},
 		{"capability_tags", "", "what this machine offers to the daemon", names},
 		{"capability_values", "", "what this machine offers to the daemon, with values", table},

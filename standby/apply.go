@@ -33,6 +33,13 @@ type machineFSM struct {
 	n *node
 }
 
+// Apply is watched: the archive writes files.
+func (m *machineFSM) Apply(l *raft.Log) any {
+	m.n.applying.begin()
+	defer m.n.applying.end()
+	return m.Machine.Apply(l)
+}
+
 // Snapshot makes the archive durable before Raft lets go of the entries under it.
 func (m *machineFSM) Snapshot() (raft.FSMSnapshot, error) {
 	s, err := m.Machine.Snapshot()

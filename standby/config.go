@@ -48,9 +48,13 @@ type Config struct {
 
 	Capabilities host.Capabilities // what this machine offers; the daemon's requirements decide
 	NeverActive  bool              // never promote this member
-	Hot          bool              // standby applies each committed step at once instead of at the sync
-	Logger       *slog.Logger      // default: discard
-	Version      string            // shown in the status
+	// NoCrashDetection leaves it to Raft's timeouts to notice that the active's
+	// process is gone. Else the end of its connections and a refused dial, seen
+	// by a majority, start an election at once.
+	NoCrashDetection bool
+	Hot              bool         // standby applies each committed step at once instead of at the sync
+	Logger           *slog.Logger // default: discard
+	Version          string       // shown in the status
 
 	// Timing.
 	Heartbeat        time.Duration // 1 s: silence after which a standby calls an election

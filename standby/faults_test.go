@@ -105,7 +105,9 @@ func TestDivergingDaemonIsNotPromoted(t *testing.T) {
 		for _, g := range rest {
 			st := g.Status()
 			require.NotEqual(t, RoleActive, st.Role)
-			require.Equal(t, head, g.node.Load().head(), "nothing was added to the history")
+			if h := g.node.Load().head(); h.Seq() >= head.Seq() { // less: Raft was restarted, and nobody leads
+				require.Equal(t, head, h, "nothing was added to the history")
+			}
 			for _, row := range st.Members {
 				if row.Name == g.cfg.Member {
 					require.Contains(t, row.Reason, "does not replay")

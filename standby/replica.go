@@ -56,9 +56,12 @@ func (r *replica) run() {
 	}
 }
 
-// call runs f on the replica's goroutine between turns.
+// call runs f on the replica's goroutine between turns. A daemon that hangs in
+// a turn holds it up.
 func (r *replica) call(ctx context.Context, f func()) error {
 	done := make(chan struct{})
+	ctx, cancel := context.WithTimeoutCause(ctx, r.n.g.cfg.PromotionStall, errHung)
+	defer cancel()
 	select {
 	case r.calls <- func() { f(); close(done) }:
 		<-done
@@ -80,7 +83,9 @@ func (r *replica) take(ctx context.Context) *host.Host {
 	}
 	r.mu.Unlock()
 	var h *host.Host
-	r.call(ctx, func() { h, r.host = r.host, nil })
+	if err := r.call(ctx, func() { h, r.host = r.host, nil }); errors.Is(err, errHung) {
+		r.setTrouble(fmt.Errorf("a sync does not end: %w", err))
+	}
 	return h
 }
 

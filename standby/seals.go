@@ -2,7 +2,6 @@ package standby
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -49,24 +48,26 @@ func (a *activation) seal(ctx context.Context) (chain.Seal, error) {
 	n := a.n
 	var refs []fsm.CheckpointRef
 	n.machine.Read(func(s *fsm.State) { refs = s.Checkpoints() })
-	var capture *host.Capturing
-	var capErr error
-	unchanged := false
-	err := a.do(ctx, func() {
-		if len(refs) > 0 && refs[len(refs)-1].Seal.Inputs == a.host.Head().Link.Inputs && n.g.checks.Complete(refs[len(refs)-1].Seal.Manifest) {
-			unchanged = true
-			return
-		}
-		capture, capErr = a.host.Capture()
-	})
-	if err = errors.Join(err, capErr); err != nil {
+	var inputs uint64
+	if err := a.do(ctx, func() { inputs = a.host.Head().Link.Inputs }); err != nil {
 		return chain.Seal{}, err
 	}
-	if unchanged {
+	if len(refs) > 0 && refs[len(refs)-1].Seal.Inputs == inputs && n.g.checks.Complete(refs[len(refs)-1].Seal.Manifest) {
 		return refs[len(refs)-1].Seal, nil
 	}
-	defer capture.Release()
-	m, digest, err := n.writeCheckpoint(ctx, capture)
+	got := new(struct {
+		capture *host.Capturing
+		err     error
+	})
+	err := a.daemon(ctx, "taking a snapshot", func(h *host.Host) { got.capture, got.err = h.Capture() })
+	if err == nil {
+		err = got.err
+	}
+	if err != nil {
+		return chain.Seal{}, err
+	}
+	capture := got.capture
+	m, digest, err := a.writeCheckpoint(ctx, capture)
 	if err != nil {
 		return chain.Seal{}, err
 	}
@@ -115,24 +116,28 @@ func (a *activation) supervise() {
 			return
 		case <-tick.C:
 		}
-		var health host.Health
-		var load float64
 		level := float64(a.intake.events.Load()) / float64(a.intake.maxEvents)
-		if a.do(a.ctx, func() {
-			health, load = a.host.Health(), a.host.Saturation()
-			if level > 0.8 && !pressed {
-				pressed = true
-				a.host.Control(host.BackpressureOn{Level: min(level, 1)})
-			} else if level < 0.5 && pressed {
-				pressed = false
-				a.host.Control(host.BackpressureOff{})
+		var press host.Control
+		if level > 0.8 && !pressed {
+			pressed, press = true, host.BackpressureOn{Level: min(level, 1)}
+		} else if level < 0.5 && pressed {
+			pressed, press = false, host.BackpressureOff{}
+		}
+		got := new(struct {
+			health host.Health
+			load   float64
+		})
+		if a.daemon(a.ctx, "telling its health", func(h *host.Host) {
+			got.health, got.load = h.Health(), h.Saturation()
+			if press != nil {
+				h.Control(press)
 			}
 		}) != nil {
-			return
+			continue // it is rebuilt, or the role ends
 		}
-		a.n.g.noteHealth(health, load)
-		if health.State == host.Unhealthy {
-			a.end(fmt.Errorf("the daemon reports itself unhealthy: %s", health.Reason))
+		a.n.g.noteHealth(got.health, got.load)
+		if got.health.State == host.Unhealthy {
+			a.end(fmt.Errorf("the daemon reports itself unhealthy: %s", got.health.Reason))
 			return
 		}
 	}

@@ -96,6 +96,9 @@ func (g *Group) eligible() error {
 	if q := g.quarantine.Load(); q != nil {
 		return *q
 	}
+	if s := g.sick.Load(); s != nil && time.Now().Before(s.until) {
+		return fmt.Errorf("%s recovers: %w", g.cfg.Member, s.err)
+	}
 	if left := time.Until(time.Unix(0, g.hold.Load())); left > 0 {
 		return fmt.Errorf("%s stepped down and holds back for another %v", g.cfg.Member, left.Round(time.Millisecond))
 	}

@@ -123,7 +123,7 @@ func (g *segment) scan() error {
 		return err
 	}
 	for g.size < size {
-		_, n, err := g.read(g.size, g.next)
+		_, n, err := g.read(g.size, size, g.next)
 		if err != nil {
 			return nil // torn or damaged: the caller decides by what follows
 		}
@@ -141,15 +141,15 @@ func (g *segment) note(n int64) {
 	g.size += n
 }
 
-// read reads the record with the number at off.
-func (g *segment) read(off int64, number uint64) (chain.Output, int64, error) {
+// read reads the record with the number at off, which lies before end.
+func (g *segment) read(off, end int64, number uint64) (chain.Output, int64, error) {
 	bad := &DamagedError{number, number}
 	var head [headSize]byte
 	if _, err := g.file.ReadAt(head[:], off); err != nil {
 		return chain.Output{}, 0, bad
 	}
 	n := binary.BigEndian.Uint32(head[:])
-	if n > maxPayload {
+	if n > maxPayload || off+headSize+int64(n) > end {
 		return chain.Output{}, 0, bad
 	}
 	o := chain.Output{Number: binary.BigEndian.Uint64(head[4:]), Seq: binary.BigEndian.Uint64(head[12:]), Term: binary.BigEndian.Uint64(head[20:]), Payload: make([]byte, n)}
@@ -258,7 +258,7 @@ func (s *Store) Read(from uint64, max int) ([]chain.Output, error) {
 		i := (from - g.first) / sparse
 		off, number := g.points[i], g.first+i*sparse
 		for ; number < g.next && len(out) < max; number++ {
-			o, n, err := g.read(off, number)
+			o, n, err := g.read(off, g.size, number)
 			if err != nil {
 				if len(out) > 0 {
 					return out, nil
@@ -296,7 +296,7 @@ func (s *Store) Truncate(next uint64) error {
 		i := (next - g.first) / sparse
 		off, number := g.points[i], g.first+i*sparse
 		for number < next {
-			_, n, err := g.read(off, number)
+			_, n, err := g.read(off, g.size, number)
 			if err != nil {
 				return err
 			}

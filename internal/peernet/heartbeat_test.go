@@ -16,9 +16,15 @@ import (
 
 // stock is the transport as Raft would have it: its heartbeats are handled on
 // the connections' goroutines.
-func stock(t raft.Transport) raft.Transport { return t.(*transport).NetworkTransport }
+func stock(t *Transport) raft.Transport { return stockTransport{t} }
 
-func cured(t raft.Transport) raft.Transport { return t }
+type stockTransport struct{ *Transport }
+
+func (t stockTransport) SetHeartbeatHandler(f func(raft.RPC)) {
+	t.NetworkTransport.SetHeartbeatHandler(f)
+}
+
+func cured(t *Transport) raft.Transport { return t }
 
 // lab is a member with a real Raft, a, and two members that the test plays.
 type lab struct {
@@ -67,13 +73,13 @@ func threeServers() raft.Configuration {
 }
 
 // newLab starts a and has the others elect it.
-func newLab(t *testing.T, kind func(raft.Transport) raft.Transport) *lab {
+func newLab(t *testing.T, kind func(*Transport) raft.Transport) *lab {
 	l := &lab{sw: NewSwitch(), logs: raft.NewInmemStore(), fsm: &words{}}
-	trans := make(map[string]raft.Transport)
+	trans := make(map[string]*Transport)
 	for _, m := range []string{"a", "b", "c"} {
 		tr := NewTransport(simNetwork(t, l.sw, m), m, 5*time.Second, hclog.NewNullLogger())
 		trans[m] = tr
-		t.Cleanup(func() { tr.(raft.WithClose).Close() })
+		t.Cleanup(func() { tr.Close() })
 	}
 	for _, m := range []string{"b", "c"} {
 		go agree(t, trans[m])
@@ -115,7 +121,7 @@ func agree(t *testing.T, tr raft.Transport) {
 // term has at the same place is then taken for a duplicate: a fork.
 func TestHeartbeatOfANewerTerm(t *testing.T) {
 	for name, c := range map[string]struct {
-		kind  func(raft.Transport) raft.Transport
+		kind  func(*Transport) raft.Transport
 		forks bool
 	}{"control: stock transport": {stock, true}, "cured": {cured, false}} {
 		t.Run(name, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/understudy-ha/understudy/chain"
@@ -53,6 +54,25 @@ func (s *Switch) Heal() {
 	s.set(func() { clear(s.cut); clear(s.slow); s.wait, s.lose = 0, 0 })
 }
 
+// Reset ends all connections of a member, which goes on listening.
+func (s *Switch) Reset(member string) {
+	s.mu.Lock()
+	n := s.nets[member]
+	s.mu.Unlock()
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	var all []*memConn
+	for c := range n.conns {
+		all = append(all, c)
+	}
+	n.mu.Unlock()
+	for _, c := range all {
+		c.Close()
+	}
+}
+
 // Delay makes every message take this long.
 func (s *Switch) Delay(d time.Duration) { s.set(func() { s.wait = d }) }
 
@@ -64,27 +84,6 @@ func (s *Switch) Slow(from, to string, d time.Duration) {
 // Lose makes every nth message end its connection instead of arriving, which is
 // how a stream loses one. 0 ends it.
 func (s *Switch) Lose(n int) { s.set(func() { s.lose, s.sent = n, 0 }) }
-
-// Reset ends every connection between two members; what is on its way is lost.
-func (s *Switch) Reset(a, b string) {
-	s.mu.Lock()
-	n := s.nets[a]
-	s.mu.Unlock()
-	if n == nil {
-		return
-	}
-	n.mu.Lock()
-	var all []*memConn
-	for c := range n.conns {
-		if c.to == b {
-			all = append(all, c)
-		}
-	}
-	n.mu.Unlock()
-	for _, c := range all {
-		c.Close()
-	}
-}
 
 func (s *Switch) set(f func()) {
 	s.mu.Lock()
@@ -118,11 +117,12 @@ type memNet struct {
 	mu     sync.Mutex
 	conns  map[*memConn]bool
 	done   chan struct{}
+	lost   losses
 }
 
 // Network connects a member to the switch.
 func (s *Switch) Network(id Identity, key chain.Keypair, roster chain.Roster, memory durable.FS) (Network, error) {
-	n := &memNet{s: s, id: id, gate: newGate(id, key, roster, memory), conns: make(map[*memConn]bool), done: make(chan struct{})}
+	n := &memNet{s: s, id: id, gate: newGate(id, key, roster, memory), conns: make(map[*memConn]bool), done: make(chan struct{}), lost: newLosses()}
 	n.queues.addr = name(id.Member)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -256,6 +256,7 @@ type memConn struct {
 	in, out  *pipe
 	rest     []byte
 	rd, wd   deadline
+	done     atomic.Bool // closed by this side
 }
 
 // carry moves one message over the wire; false when the connection ended.
@@ -300,6 +301,9 @@ func (c *memConn) Read(b []byte) (int, error) {
 			select {
 			case c.rest = <-c.in.arrived:
 			case <-c.in.done:
+				if !c.done.Load() {
+					c.n.lost.note(c.to, io.EOF)
+				}
 				return 0, io.EOF
 			case <-c.rd.wait():
 				return 0, os.ErrDeadlineExceeded
@@ -328,6 +332,7 @@ func (c *memConn) Write(b []byte) (int, error) {
 }
 
 func (c *memConn) Close() error {
+	c.done.Store(true)
 	c.in.close()
 	c.out.close()
 	c.n.mu.Lock()

@@ -51,6 +51,12 @@ type Network interface {
 	Listener(proto string) net.Listener
 	// Dial connects to a member.
 	Dial(ctx context.Context, member, proto string) (Conn, error)
+	// Lost names members whose connection ended from the other side: a hint that
+	// the process may be gone. Names are dropped when nobody reads them.
+	Lost() <-chan string
+	// Gone says whether nothing listens at a member's address any more: its
+	// process has ended and its machine has not. Silence is no proof.
+	Gone(ctx context.Context, member string) bool
 	// Refusals are the members that were refused lately, and why.
 	Refusals() []Refusal
 	// Close ends all connections and listeners.

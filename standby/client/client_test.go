@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,6 +38,7 @@ type fake struct {
 	name  string
 	all   *shared
 	fault func() (before, after error) // of one event
+	batch func([]standby.Event)        // called before a batch is looked at
 }
 
 func (f *fake) Done() <-chan struct{} { return nil }
@@ -64,6 +66,9 @@ func (f *fake) Session(p string) (uint64, bool) {
 }
 
 func (f *fake) DeliverBatch(_ context.Context, evs []standby.Event) []standby.Result {
+	if f.batch != nil {
+		f.batch(evs)
+	}
 	f.all.mu.Lock()
 	defer f.all.mu.Unlock()
 	res := make([]standby.Result, len(evs))
@@ -332,12 +337,11 @@ func TestSilentMemberIsLeft(t *testing.T) {
 	_, members := group("a")
 	good := serve(t, members, nil)
 	release := make(chan struct{})
-	first := true
+	var first atomic.Bool // calls are served at the same time: a broken one may still run when the next comes
 	h, err := httpapi.New(httpapi.Config{Group: members[0]})
 	require.NoError(t, err)
 	silent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/v1/events" && first {
-			first = false
+		if r.URL.Path == "/v1/events" && first.CompareAndSwap(false, true) {
 			<-release
 			return
 		}
@@ -372,7 +376,8 @@ func TestCloseTellsWhatDidNotHappen(t *testing.T) {
 }
 
 func TestConfigIsChecked(t *testing.T) {
-	for _, cfg := range []client.Config{{}, {Members: []string{"localhost:1"}}, {Members: []string{"http://a"}, MaxInFlight: 1025}} {
+	for _, cfg := range []client.Config{{}, {Members: []string{"localhost:1"}}, {Members: []string{"http://a"}, MaxInFlight: 1025},
+		{Members: []string{"http://a"}, Producer: strings.Repeat("x", 65)}, {Members: []string{"http://a"}, Producer: "\xff"}} {
 		_, err := client.New(cfg)
 		require.Error(t, err)
 	}
