@@ -123,5 +123,13 @@ func benchTable(w io.Writer, r *bench.Report) error {
 			fmt.Sprintf("%.0f", x.EventsPerS), us(x.P50), us(x.P99), us(x.P999), us(x.Max), known(x.CPU, "%.1f us"),
 			known(x.Written, "%.0f B"), known(x.Sent, "%.0f B"), known(x.Syncs, "%.3f"), known(x.RSS, "%.0f MB"), known(x.Ratio, "%.2f"), known(x.P50Ratio, "%.2f"))
 	}
-	return t.write(w)
+	if err := t.write(w); err != nil {
+		return err
+	}
+	for _, x := range r.Results {
+		if x.Failed > 0 {
+			fmt.Fprintf(w, "! %s, %s, %d B, %d callers, batches of %d: %d runs failed and were repeated\n", x.Name, x.Path, x.Payload, x.Concurrency, x.Batch, x.Failed)
+		}
+	}
+	return nil
 }

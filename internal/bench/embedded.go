@@ -37,7 +37,7 @@ func openEmbedded(ctx context.Context, base string, c *Case) (system, error) {
 			}
 		}
 		if err != nil {
-			e.close()
+			os.RemoveAll(e.close())
 			return nil, fmt.Errorf("member %s: %w", name, err)
 		}
 	}
@@ -57,7 +57,7 @@ func openEmbedded(ctx context.Context, base string, c *Case) (system, error) {
 		return nil
 	})
 	if err != nil {
-		e.close()
+		os.RemoveAll(e.close())
 		return nil, err
 	}
 	return e, nil
@@ -78,7 +78,7 @@ func (e *embedded) usage(context.Context) (usage, error) {
 	return u, err
 }
 
-func (e *embedded) close() {
+func (e *embedded) close() string {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -91,7 +91,7 @@ func (e *embedded) close() {
 	if e.active != nil {
 		e.active.Close(ctx) // last, so that nobody is promoted for nothing
 	}
-	e.place.remove()
+	return e.place.dir
 }
 
 // embeddedCaller numbers its events, so that each is applied exactly once.

@@ -81,7 +81,7 @@ func openFloorProcesses(ctx context.Context, cfg *Config, kind string, c *Case) 
 		}}}
 		s.members = append(s.members, m)
 		if err := m.Start(); err != nil {
-			s.close()
+			os.RemoveAll(s.close())
 			return nil, err
 		}
 	}
@@ -105,9 +105,7 @@ func openFloorProcesses(ctx context.Context, cfg *Config, kind string, c *Case) 
 		return nil
 	})
 	if err != nil {
-		s.place = nil // the logs are needed
-		s.close()
-		return nil, err
+		return nil, fmt.Errorf("%w (data and logs are in %s)", err, s.close())
 	}
 	return s, nil
 }
@@ -148,7 +146,7 @@ func (s *floorProcesses) usage(ctx context.Context) (sum usage, err error) {
 	return sum, nil
 }
 
-func (s *floorProcesses) close() {
+func (s *floorProcesses) close() string {
 	for _, c := range s.conns {
 		c.c.Close()
 	}
@@ -158,9 +156,7 @@ func (s *floorProcesses) close() {
 		}
 		m.Stop(10 * time.Second)
 	}
-	if s.place != nil {
-		s.place.remove()
-	}
+	return s.place.dir
 }
 
 // floorEmbedded is a floor whose members are all in this process.
@@ -185,7 +181,7 @@ func openFloorEmbedded(ctx context.Context, base, kind string, c *Case) (system,
 			}
 		}
 		if err != nil {
-			s.close()
+			os.RemoveAll(s.close())
 			return nil, fmt.Errorf("floor member %s: %w", name, err)
 		}
 	}
@@ -198,7 +194,7 @@ func openFloorEmbedded(ctx context.Context, base, kind string, c *Case) (system,
 		return nil
 	})
 	if err != nil {
-		s.close()
+		os.RemoveAll(s.close())
 		return nil, err
 	}
 	return s, nil
@@ -215,9 +211,9 @@ func (s *floorEmbedded) usage(context.Context) (usage, error) {
 	return u, err
 }
 
-func (s *floorEmbedded) close() {
+func (s *floorEmbedded) close() string {
 	for _, f := range s.members {
 		f.close()
 	}
-	s.place.remove()
+	return s.place.dir
 }

@@ -50,10 +50,7 @@ func openProcesses(ctx context.Context, cfg *Config, c *Case) (system, error) {
 		}})
 	}
 	if err := s.start(ctx); err != nil {
-		err = fmt.Errorf("%w (data and logs are in %s)", err, p.dir)
-		s.place = nil // they are needed
-		s.close()
-		return nil, err
+		return nil, fmt.Errorf("%w (data and logs are in %s)", err, s.close())
 	}
 	return s, nil
 }
@@ -157,7 +154,7 @@ func (s *processes) usage(ctx context.Context) (sum usage, err error) {
 	return sum, nil
 }
 
-func (s *processes) close() {
+func (s *processes) close() string {
 	if s.http != nil {
 		s.http.CloseIdleConnections()
 	}
@@ -174,7 +171,8 @@ func (s *processes) close() {
 		}
 		m.Stop(20 * time.Second)
 	}
-	if s.place != nil {
-		s.place.remove()
+	if s.place == nil {
+		return ""
 	}
+	return s.place.dir
 }
