@@ -11,6 +11,7 @@ import (
 	oracle "lukechampine.com/blake3"
 
 	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/internal/golden"
 	"github.com/understudy-ha/understudy/internal/testkit"
 )
 
@@ -233,35 +234,54 @@ func TestRecordsAreStrict(t *testing.T) {
 	}
 }
 
+// Every decoder of the package takes any bytes: what it accepts encodes to
+// exactly them.
 func FuzzParse(f *testing.F) {
-	fo := testkit.Founding(3)
-	tip := must(chain.Genesis(fo))
-	b := tip.Head.Link.Bytes()
-	f.Add(b[:])
-	f.Add(fo.Marshal())
-	f.Add(fo.Roster.Marshal())
-	h := chain.NewHorizon(10)
-	h.Observe("p", 1, 1)
-	f.Add(h.Marshal())
+	golden.Seed(f, "founding", "roster", "handoff", "seal", "horizon")
+	links := golden.Read(f, "links")
+	for i := 0; i < len(links); i += chain.LinkSize {
+		f.Add(links[i : i+chain.LinkSize])
+	}
+	type record interface{ Marshal() []byte }
+	parsers := map[string]func([]byte) (record, error){
+		"founding": func(b []byte) (record, error) { return chain.ParseFounding(b) },
+		"roster":   func(b []byte) (record, error) { return chain.ParseRoster(b) },
+		"handoff":  func(b []byte) (record, error) { return chain.ParseHandoff(b) },
+		"seal":     func(b []byte) (record, error) { return chain.ParseSeal(b) },
+		"horizon":  func(b []byte) (record, error) { return chain.ParseHorizon(b, 100_000) },
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if l, err := chain.ParseLink(b); err == nil {
 			back := l.Bytes()
 			require.Equal(t, b, back[:])
 		}
-		if v, err := chain.ParseFounding(b); err == nil {
-			require.Equal(t, b, v.Marshal())
-		}
-		if v, err := chain.ParseRoster(b); err == nil {
-			require.Equal(t, b, v.Marshal())
-		}
-		if v, err := chain.ParseHandoff(b); err == nil {
-			require.Equal(t, b, v.Marshal())
-		}
-		if v, err := chain.ParseSeal(b); err == nil {
-			require.Equal(t, b, v.Marshal())
-		}
-		if v, err := chain.ParseHorizon(b, 1000); err == nil {
-			require.Equal(t, b, v.Marshal())
+		golden.Bounded(t, len(b)*len(parsers), func() {
+			for name, parse := range parsers {
+				if v, err := parse(b); err == nil {
+					require.Equal(t, b, v.Marshal(), name)
+				}
+			}
+		})
+	})
+}
+
+// An envelope that its signer signed, whatever is in it, opens to the signer's
+// key or not at all.
+func FuzzOpenIdentity(f *testing.F) {
+	k, target := testkit.Keys("a").Log, testkit.Keys("b").Box
+	tip := must(chain.Genesis(foundingFixture()))
+	link := tip.Head.Link
+	lb := link.Bytes()
+	env := golden.Read(f, "envelope")
+	f.Add(env)
+	f.Add(env[:len(env)-64])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		digest := chain.Derive("envelope", b, lb[:])
+		for _, env := range [][]byte{b, append(b[:len(b):len(b)], must(k.Sign(digest[:]))...)} {
+			if got, err := chain.OpenIdentity(env, target, &link, k.ID()); err == nil {
+				require.Equal(t, k, got)
+				require.Len(t, env, chain.EnvelopeSize)
+			}
 		}
 	})
 }

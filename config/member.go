@@ -29,8 +29,8 @@ type Member struct {
 	Insecure                           bool
 	Heartbeat, Election, Lease         time.Duration
 	SyncInterval, SignInterval, Stall  time.Duration
-	VerifySync                         string
-	Hot, NeverActive                   bool
+	VerifySync, RaftStore              string
+	Hot, NeverActive, CrashDetection   bool
 	Capabilities                       host.Capabilities
 	OutputsAge                         time.Duration
 	OutputsBytes, QueueBytes           int64
@@ -60,9 +60,10 @@ func (r *reader) member() *Member {
 		}
 	}
 	m.SyncInterval, m.SignInterval, m.Stall = r.duration("sync_interval"), r.duration("sign_interval"), r.duration("stall_timeout")
+	m.RaftStore = r.text("raft_store", "file", "boltdb")
 	m.VerifySync = r.text("verify_sync", "turns", "all", "off")
 	m.Hot = r.text("standby_mode", "warm", "hot") == "hot"
-	m.NeverActive = r.yes("never_active")
+	m.NeverActive, m.CrashDetection = r.yes("never_active"), r.yes("crash_detection")
 	m.Capabilities = host.Capabilities{Tags: r.names("capability_tags"), Values: r.table("capability_values", nil)}
 	m.OutputsAge, m.OutputsBytes = r.duration("outputs_retention_age"), r.size("outputs_retention_bytes")
 	m.QueueEvents, m.QueueBytes = r.number("queue_events", 1, 10_000_000), r.size("queue_bytes")
@@ -160,8 +161,10 @@ func (m *Member) Standby(daemon func() host.Daemon, logger *slog.Logger, version
 	return standby.Config{
 		Founding: f, Member: m.Member, Keys: keys, Dir: m.DataDir, New: daemon, Listen: m.Listen, Peers: m.Peers,
 		TLSDir: m.TLSDir, BootstrapMark: m.Bootstrap, Capabilities: m.Capabilities, NeverActive: m.NeverActive, Hot: m.Hot,
-		Logger: logger, Version: version, Heartbeat: m.Heartbeat, Election: m.Election, Lease: m.Lease,
+		NoCrashDetection: !m.CrashDetection,
+		Logger:           logger, Version: version, Heartbeat: m.Heartbeat, Election: m.Election, Lease: m.Lease,
 		SyncInterval: m.SyncInterval, SignInterval: m.SignInterval, StallTimeout: m.Stall, VerifySync: standby.VerifySync(m.VerifySync),
+		Store:      standby.RaftStore(m.RaftStore),
 		OutputsAge: m.OutputsAge, OutputsBytes: m.OutputsBytes, QueueEvents: m.QueueEvents, QueueBytes: int(m.QueueBytes),
 	}, nil
 }

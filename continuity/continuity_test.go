@@ -238,18 +238,6 @@ func TestHeadLine(t *testing.T) {
 	require.Error(t, err)
 }
 
-func FuzzVerify(f *testing.F) {
-	m := story()
-	b, _ := continuity.Prove(m, m.f, 4, m.treeHead("a"), m.newest)
-	f.Add(b)
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if v, err := continuity.Verify(b, m.held(4), m.f); err == nil {
-			require.Equal(t, m.tip.Head.Hash, v.Head)
-		}
-		continuity.ParseHead(b, m.f)
-	})
-}
-
 func Example() {
 	m := newMemory().handoff("a").steps(5)
 	held := m.held(m.Size()) // all that the verifier keeps: a size and 32 bytes

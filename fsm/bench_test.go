@@ -17,7 +17,7 @@ const benchSteps = 128
 
 // entries are committed batches of 128-byte events from a few producers with
 // one output each, encoded, and the state before them.
-func entries(b *testing.B, n int) (*fsm.State, [][]byte) {
+func benchEntries(b *testing.B, n int) (*fsm.State, [][]byte) {
 	f := testkit.Founding(3)
 	a := &active{t: new(testing.T), f: f, seqs: map[string]uint64{}}
 	var err error
@@ -68,7 +68,7 @@ func perSecond(b *testing.B, events int) {
 }
 
 func BenchmarkApply(b *testing.B) {
-	first, es := entries(b, 256)
+	first, es := benchEntries(b, 256)
 	s := fork(b, first)
 	b.ReportAllocs()
 	n := 0
@@ -87,7 +87,7 @@ func BenchmarkApply(b *testing.B) {
 }
 
 func BenchmarkEntryMarshal(b *testing.B) {
-	_, es := entries(b, 1)
+	_, es := benchEntries(b, 1)
 	e, err := fsm.ParseEntry(es[0])
 	require.NoError(b, err)
 	b.SetBytes(int64(len(es[0])))
@@ -99,7 +99,7 @@ func BenchmarkEntryMarshal(b *testing.B) {
 }
 
 func BenchmarkEntryParse(b *testing.B) {
-	_, es := entries(b, 1)
+	_, es := benchEntries(b, 1)
 	b.SetBytes(int64(len(es[0])))
 	b.ReportAllocs()
 	for b.Loop() {
@@ -113,7 +113,7 @@ func BenchmarkEntryParse(b *testing.B) {
 // The image of a state with a journal of 32,768 steps: what Raft's snapshots
 // and restarts cost.
 func BenchmarkSnapshot(b *testing.B) {
-	s, es := entries(b, 256)
+	s, es := benchEntries(b, 256)
 	for i, e := range es {
 		require.Equal(b, fsm.Accepted, s.Apply(uint64(i)+2, 1, e).Status)
 	}

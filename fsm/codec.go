@@ -70,3 +70,11 @@ func (r *reader) hash() (h chain.Hash) {
 	copy(h[:], r.take(32))
 	return h
 }
+
+// bit is a number that must be 0 or 1.
+func (r *reader) bit(v uint64) bool {
+	if v > 1 && r.err == nil {
+		r.err = errors.New("neither yes nor no")
+	}
+	return v == 1
+}

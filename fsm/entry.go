@@ -222,9 +222,8 @@ func ParseReport(b []byte) (*Report, error) {
 	p := &Report{Member: string(r.bytes())}
 	copy(p.StoreID[:], r.take(16))
 	p.Seq, p.Manifest = r.u64(), r.hash()
-	v := r.u8()
-	p.Verified = v == 1
-	if r.err == nil && (len(r.b) > 0 || v > 1 || !chain.ValidName(p.Member)) {
+	p.Verified = r.bit(uint64(r.u8()))
+	if r.err == nil && (len(r.b) > 0 || !chain.ValidName(p.Member)) {
 		r.err = fmt.Errorf("member %.70q, %d bytes left over", p.Member, len(r.b))
 	}
 	if r.err != nil {

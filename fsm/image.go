@@ -188,8 +188,11 @@ func ReadState(r io.Reader, f *chain.Founding) (*State, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrImage, err)
 		}
-		if e.First != next {
+		switch {
+		case e.First != next:
 			return nil, fmt.Errorf("%w: journal entry at seq %d, expected %d", ErrImage, e.First, next)
+		case e.Kind == ReportEntry, e.Kind == NoopEntry, e.Ordinal != 0:
+			return nil, fmt.Errorf("%w: journal entry of kind %d and ordinal %d", ErrImage, e.Kind, e.Ordinal)
 		}
 		j := JournalEntry{
 			Index: binary.BigEndian.Uint64(b), Term: e.Term, First: e.First, Kind: e.Kind, Time: e.Time,
@@ -225,6 +228,9 @@ func parseHead(b []byte, f *chain.Founding) (*State, error) {
 	}
 	s.parseChecks(&r)
 	s.sessions.parse(&r)
+	if r.err == nil && s.floor > 0 && !slices.ContainsFunc(s.checks, func(c CheckpointRef) bool { return c.Seal.Seq == s.floor }) {
+		r.err = fmt.Errorf("no checkpoint at the floor, seq %d", s.floor)
+	}
 	if r.err == nil && len(r.b) > 0 {
 		r.err = fmt.Errorf("%d bytes are left over", len(r.b))
 	}
@@ -251,12 +257,12 @@ func (s *State) parsePlace(r *reader) error {
 		return err
 	}
 	s.index, s.logTerm, s.ordinal = r.u64(), r.u64(), r.u64()
-	s.dead = r.u64() == 1
+	s.dead = r.bit(r.u64())
 	s.handSeq, s.floor, s.journal.from = r.u64(), r.u64(), r.u64()
-	if h := r.bytes(); len(h) > 0 {
+	if h := r.bytes(); len(h) > 0 || s.handSeq > 0 {
 		rec, err := chain.ParseHandoff(h)
-		if err != nil {
-			return err
+		if err != nil || s.handSeq == 0 {
+			return cmp.Or(err, errors.New("a handoff at no position"))
 		}
 		s.handoff = *rec
 	}
@@ -267,7 +273,11 @@ func (s *State) parsePlace(r *reader) error {
 }
 
 func (s *State) parseChecks(r *reader) {
-	for n := r.uvarint(); n > 0 && r.err == nil; n-- {
+	n := r.uvarint()
+	if n > maxCheckpoints {
+		r.err = cmp.Or(r.err, fmt.Errorf("%d checkpoints", n))
+	}
+	for ; n > 0 && r.err == nil; n-- {
 		seal, err := chain.ParseSeal(r.bytes())
 		if err != nil {
 			r.err = cmp.Or(r.err, err)
@@ -277,7 +287,7 @@ func (s *State) parseChecks(r *reader) {
 		for m := r.uvarint(); m > 0 && r.err == nil; m-- {
 			k := Mark{Member: string(r.bytes())}
 			copy(k.StoreID[:], r.take(16))
-			k.Verified = r.u8() == 1
+			k.Verified = r.bit(uint64(r.u8()))
 			c.Marks = append(c.Marks, k)
 		}
 		s.checks = append(s.checks, c)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/understudy-ha/understudy/chain"
 	"github.com/understudy-ha/understudy/fsm"
+	"github.com/understudy-ha/understudy/internal/golden"
 	"github.com/understudy-ha/understudy/internal/testkit"
 )
 
@@ -368,16 +369,15 @@ func TestImageFlips(t *testing.T) {
 }
 
 func FuzzParseEntry(f *testing.F) {
-	e := fsm.Entry{Kind: fsm.Batch, Term: 1, Ordinal: 2, First: 3, Steps: []fsm.Step{{Producer: "p", Sequence: 1, Payload: []byte("x"), Outputs: [][]byte{[]byte("y")}}}}
-	f.Add(e.Marshal(nil))
-	rep := fsm.Report{Member: "a", Seq: 1, Verified: true}
-	f.Add(rep.Marshal())
+	golden.Seed(f, "entry-batch", "entry-handoff", "entry-seal", "entry-report", "entry-noop", "report")
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if e, err := fsm.ParseEntry(b); err == nil {
-			require.Equal(t, b, e.Marshal(nil))
-		}
-		if r, err := fsm.ParseReport(b); err == nil {
-			require.Equal(t, b, r.Marshal())
-		}
+		golden.Bounded(t, len(b), func() {
+			if e, err := fsm.ParseEntry(b); err == nil {
+				require.Equal(t, b, e.Marshal(nil))
+			}
+			if r, err := fsm.ParseReport(b); err == nil {
+				require.Equal(t, b, r.Marshal())
+			}
+		})
 	})
 }

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -63,9 +64,13 @@ func (h *Host) Subscriptions() []Subscription {
 		out = append(out, Subscription{k[0], k[1], slices.Clone(token)})
 	}
 	slices.SortFunc(out, func(a, b Subscription) int {
-		return strings.Compare(a.Publisher+"\x00"+a.Channel, b.Publisher+"\x00"+b.Channel)
+		return byName([2]string{a.Publisher, a.Channel}, [2]string{b.Publisher, b.Channel})
 	})
 	return out
+}
+
+func byName(a, b [2]string) int {
+	return cmp.Or(strings.Compare(a[0], b[0]), strings.Compare(a[1], b[1]))
 }
 
 func (l ledger) marshal() []byte {
@@ -96,7 +101,7 @@ func parseLedger(b []byte) (ledger, error) {
 	if n == 0 || n > MaxSubscriptions || n > len(rest)/12 {
 		return nil, fmt.Errorf("%w: the ledger says %d entries in %d bytes", ErrLedger, n, len(rest))
 	}
-	last := ""
+	var last [2]string
 	for range n {
 		var parts [3][]byte
 		for i := range parts {
@@ -106,12 +111,12 @@ func parseLedger(b []byte) (ledger, error) {
 			size := binary.BigEndian.Uint32(rest)
 			parts[i], rest = rest[4:4+size], rest[4+size:]
 		}
-		key := string(parts[0]) + "\x00" + string(parts[1])
-		if h.ledger != nil && key <= last {
+		key := [2]string{string(parts[0]), string(parts[1])}
+		if h.ledger != nil && byName(key, last) <= 0 {
 			return nil, fmt.Errorf("%w: the ledger is not sorted", ErrLedger)
 		}
 		last = key
-		if err := h.RecordSubscription(string(parts[0]), string(parts[1]), parts[2]); err != nil {
+		if err := h.RecordSubscription(key[0], key[1], parts[2]); err != nil {
 			return nil, err
 		}
 	}

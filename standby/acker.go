@@ -52,20 +52,30 @@ var errNotAccepted = errors.New("refused by the state machine")
 func (a *activation) await(f raft.ApplyFuture) (*fsm.Result, error) {
 	done := make(chan error, 1)
 	go func() { done <- f.Error() }()
-	deadline := time.NewTimer(2 * a.n.g.cfg.CommitTimeout)
+	patience := a.n.g.cfg.CommitTimeout
+	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
-	select {
-	case err := <-done:
-		switch {
-		case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
-			return nil, fmt.Errorf("%w: %w", errNotProposed, err)
-		case err != nil:
-			return nil, err
+	ended := a.ctx.Done()
+	var err error
+	for waiting := true; waiting; {
+		select {
+		case err = <-done:
+			waiting = false
+		case <-ended: // Raft tells soon, unless it hangs
+			ended = nil
+			patience = a.n.g.cfg.StallTimeout
+			deadline.Reset(patience)
+		case <-deadline.C:
+			return nil, fmt.Errorf("no commit within %v", patience)
+		case <-a.n.ctx.Done():
+			return nil, errors.New("the member is stopping")
 		}
-	case <-deadline.C:
-		return nil, fmt.Errorf("no commit within %v", 2*a.n.g.cfg.CommitTimeout)
-	case <-a.n.ctx.Done():
-		return nil, errors.New("the member is stopping")
+	}
+	switch {
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
+		return nil, fmt.Errorf("%w: %w", errNotProposed, err)
+	case err != nil:
+		return nil, err
 	}
 	res, _ := f.Response().(*fsm.Result)
 	switch {

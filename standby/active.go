@@ -3,7 +3,7 @@ package standby
 import (
 	"context"
 	"errors"
-	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -27,15 +27,18 @@ type activation struct {
 	acks    chan *flying
 	landed  chan *flying // to the acker, in order of proposal
 	since   time.Time
+	writing atomic.Bool // a checkpoint
 
 	// Owned by the loop.
 	host     *host.Host
+	leash    *leash // on which the host's daemon is called
 	ordinal  uint64 // of the newest proposed entry that made links
 	backlog  []*pending
 	queries  []*ask
 	flights  *flights
 	inflight int
-	drained  bool // intake is shut for a switchover
+	drained  bool        // intake is shut for a switchover
+	steps    *processing // the newest batch's results
 	scratch  fsm.Entry
 }
 
@@ -63,7 +66,7 @@ func newActivation(n *node, term uint64, h *host.Host) *activation {
 		intake: newIntake(cfg.QueueEvents, cfg.QueueBytes),
 		calls:  make(chan func()), asks: make(chan *ask, 1024), sealNow: make(chan chan sealed),
 		acks: make(chan *flying, cfg.EntriesInFlight+4), landed: make(chan *flying, cfg.EntriesInFlight+4),
-		flights: newFlights(n.machine), since: time.Now(),
+		flights: newFlights(n.machine), since: time.Now(), leash: newLeash(cfg.StallTimeout), steps: new(processing),
 	}
 	a.ctx, a.end = context.WithCancelCause(n.ctx)
 	return a
@@ -105,6 +108,9 @@ func (a *activation) loop() {
 // makes entries larger, idleness keeps them small.
 func (a *activation) poll() {
 	for range 2 * a.n.g.cfg.EntrySteps {
+		if a.ctx.Err() != nil {
+			return
+		}
 		in := a.intake.ch
 		if a.drained || len(a.backlog) >= a.n.g.cfg.EntrySteps {
 			in = nil
@@ -138,141 +144,6 @@ func (a *activation) acked(fl *flying) {
 	a.flights.landed(fl.events)
 }
 
-// propose processes events from the backlog into one entry and proposes it
-// together with the queries that were answered from the state after it.
-func (a *activation) propose() {
-	cfg := &a.n.g.cfg
-	e := &a.scratch
-	*e = fsm.Entry{Kind: fsm.Batch, Term: a.term, Ordinal: a.ordinal + 1, First: a.host.Head().Size(), Steps: e.Steps[:0]}
-	var done []*pending
-	size := 0
-	busy := a.n.journalFull()
-	for len(a.backlog) > 0 && len(e.Steps) < cfg.EntrySteps && size < cfg.EntryBytes {
-		p := a.backlog[0]
-		a.backlog[0] = nil
-		a.backlog = a.backlog[1:]
-		if busy {
-			p.finish(Result{Err: &BusyError{RetryAfter: time.Second, Reason: "the journal is full until a majority has the newest checkpoint"}})
-			continue
-		}
-		if err := a.check(&p.ev); err != nil {
-			p.finish(Result{Err: err})
-			continue
-		}
-		if !a.flights.admit(p, a.n.g.duplicate) {
-			continue
-		}
-		if err := a.process(p); err != nil {
-			// The host is poisoned. Nothing of this entry was proposed: put all of
-			// it back, rebuild the host once everything in flight has landed, and
-			// have the host refuse the culprit.
-			a.flights.drop(done)
-			p.refuse = err.Error()
-			a.backlog = append(append(done, p), a.backlog...)
-			a.rebuild(err)
-			return
-		}
-		a.flights.add(p)
-		done = append(done, p)
-		st := fsm.Step{Producer: p.ev.Producer, Sequence: p.ev.Sequence, Time: p.time, Flags: p.flags, Reason: p.reason, Payload: p.ev.Payload, Outputs: p.outs}
-		e.Steps = append(e.Steps, st)
-		size += stepSize(&st)
-	}
-	if len(a.backlog) == 0 {
-		a.backlog = nil
-	}
-	if len(done) > 0 {
-		_, e.Last = a.host.Root()
-		last := done[len(done)-1]
-		last.hash = e.Last
-		last.flags |= chain.Rooted
-		a.ordinal++
-	} else if len(a.queries) > 0 {
-		*e = fsm.Entry{Kind: fsm.NoopEntry, Term: a.term, Steps: e.Steps[:0]}
-	} else {
-		return
-	}
-	queries := a.queries
-	a.queries = nil
-	for _, q := range queries {
-		q.answer.Data, q.err = a.host.Query(q.request)
-		q.answer.Seq, q.answer.Term, q.answer.Member = a.host.Head().Seq(), a.term, a.n.g.cfg.Member
-	}
-	a.fly(e, &flying{events: done, queries: queries})
-}
-
-func stepSize(s *fsm.Step) int {
-	n := 64 + len(s.Producer) + len(s.Payload) + len(s.Reason)
-	for _, o := range s.Outputs {
-		n += 4 + len(o)
-	}
-	return n
-}
-
-// fly proposes an entry and hands it to the acker. Only the loop calls it.
-func (a *activation) fly(e *fsm.Entry, fl *flying) {
-	a.inflight++
-	fl.future = a.n.raft.Apply(e.Marshal(nil), a.n.g.cfg.CommitTimeout)
-	a.landed <- fl // has room for all that may be in flight
-}
-
-// check refuses what can be refused without a record, before the daemon sees it.
-func (a *activation) check(ev *Event) error {
-	limits := a.n.g.cfg.Founding.Settings
-	switch {
-	case len(ev.Payload) > int(limits.MaxEventBytes):
-		return fmt.Errorf("%w: %d bytes, the group's limit is %d: split it", ErrTooLarge, len(ev.Payload), limits.MaxEventBytes)
-	case len(ev.Producer) > chain.MaxProducer:
-		return fmt.Errorf("%w: the producer's name has %d bytes, at most %d are allowed", ErrBadEvent, len(ev.Producer), chain.MaxProducer)
-	case ev.Producer == "" && ev.Sequence != 0:
-		return fmt.Errorf("%w: sequence %d without a producer: name the producer or leave both out", ErrBadEvent, ev.Sequence)
-	case ev.Producer != "" && ev.Sequence == 0:
-		return fmt.Errorf("%w: producer %q sent number 0: numbers begin at 1", ErrBadEvent, ev.Producer)
-	}
-	return nil
-}
-
-// process has the host process one event. An error means that the host is poisoned.
-func (a *activation) process(p *pending) error {
-	ev := chain.Event{Producer: p.ev.Producer, Sequence: p.ev.Sequence, Time: time.Now().UnixNano(), Payload: p.ev.Payload}
-	var st host.Step
-	var err error
-	if p.refuse != "" {
-		st, err = a.host.Refuse(ev, p.refuse)
-	} else {
-		st, err = a.host.Deliver(ev)
-	}
-	if err != nil {
-		return err
-	}
-	p.hash, p.seq, p.time, p.flags, p.reason, p.outs = st.Hash, st.Link.Seq, st.Event.Time, st.Flags, st.Reason, st.Outputs
-	return nil
-}
-
-// rebuild replaces a poisoned host by one at the committed head.
-func (a *activation) rebuild(cause error) {
-	var poison *host.PoisonError
-	if !errors.As(cause, &poison) {
-		a.end(fmt.Errorf("the host failed: %w", cause))
-		return
-	}
-	a.n.log.Error("the daemon failed and is rebuilt from checkpoint and journal", "cause", cause)
-	for a.inflight > 0 {
-		select {
-		case fl := <-a.acks:
-			a.acked(fl)
-		case <-a.ctx.Done():
-			return
-		}
-	}
-	h, _, err := a.n.buildHost(a.ctx, nil)
-	if err != nil {
-		a.end(fmt.Errorf("the daemon could not be rebuilt: %w", err))
-		return
-	}
-	a.host = h
-}
-
 // do runs f on the loop, between events, and waits for it.
 func (a *activation) do(ctx context.Context, f func()) error {
 	done := make(chan struct{})
@@ -285,6 +156,20 @@ func (a *activation) do(ctx context.Context, f func()) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// daemon runs f on the host between events. If the daemon hangs in it the host
+// is replaced, and f must not have written to anything that is still used.
+func (a *activation) daemon(ctx context.Context, what string, f func(h *host.Host)) error {
+	var hung error
+	err := a.do(ctx, func() {
+		h := a.host
+		if hung = a.leash.run(func() { f(h) }); hung != nil {
+			a.n.g.leftBehind(what, hung)
+			a.rebuild(hung)
+		}
+	})
+	return errors.Join(err, hung)
 }
 
 // record proposes an entry that is made on the loop and waits until it is
@@ -335,9 +220,10 @@ func (a *activation) record(ctx context.Context, build func() (*fsm.Entry, *chai
 // proposed, so none of it happened.
 func (a *activation) abandon() {
 	a.end(errRoleEnd)
+	a.leash.retire()
 	close(a.intake.ended)
 	for _, p := range a.backlog {
-		p.finish(Result{Err: &NotActiveError{}})
+		p.settle(Result{Err: &NotActiveError{}})
 	}
 	for {
 		select {

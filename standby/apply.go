@@ -13,11 +13,8 @@ func (n *node) applied(r *fsm.Result) {
 	switch r.Status {
 	case fsm.Accepted:
 		n.g.archive.apply(r)
-		var steps, bytes int
-		// The machine holds its lock here; sizes are read with the next status.
-		steps, bytes = r.JournalSteps, r.JournalBytes
 		cfg := &n.g.cfg
-		n.full.Store(steps > 2*cfg.MaxJournalSteps || bytes > cfg.MaxJournalBytes/3*4)
+		n.full.Store(r.JournalSteps > 2*cfg.MaxJournalSteps || r.JournalBytes > cfg.MaxJournalBytes/3*4)
 	case fsm.Diverged, fsm.Unreadable:
 		n.log.Error("this member's history differs from the group's; it stops taking part", "index", r.Index, "err", r.Err)
 		n.setRole(RoleFailed, "", "diverged: "+r.Err.Error())
@@ -27,10 +24,23 @@ func (n *node) applied(r *fsm.Result) {
 
 func (n *node) journalFull() bool { return n.full.Load() }
 
+// journalLong says that the journal is over the length that forces a checkpoint.
+func (n *node) journalLong(s *fsm.State) bool {
+	steps, bytes := s.JournalSize()
+	return steps > n.g.cfg.MaxJournalSteps || bytes > n.g.cfg.MaxJournalBytes
+}
+
 // machineFSM adds to the state machine what must happen around Raft snapshots.
 type machineFSM struct {
 	*fsm.Machine
 	n *node
+}
+
+// Apply is watched: the archive writes files.
+func (m *machineFSM) Apply(l *raft.Log) any {
+	m.n.applying.begin()
+	defer m.n.applying.end()
+	return m.Machine.Apply(l)
 }
 
 // Snapshot makes the archive durable before Raft lets go of the entries under it.

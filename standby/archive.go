@@ -82,6 +82,9 @@ func (a *archive) store(r *fsm.Result) error {
 			next++
 		}
 	}
+	if first, have := firstOutput(r), a.outs.Next(); have > first {
+		outs = outs[min(have-first, uint64(len(outs))):] // written by an earlier try that failed after it
+	}
 	if len(outs) > 0 {
 		if err := a.outs.Append(outs); err != nil {
 			return err

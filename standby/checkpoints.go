@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/understudy-ha/understudy/chain"
 	"github.com/understudy-ha/understudy/fsm"
@@ -17,29 +18,53 @@ import (
 // fetchers is how many chunks are fetched at a time.
 const fetchers = 4
 
-// writeCheckpoint streams a captured state into the checkpoint store.
-func (n *node) writeCheckpoint(ctx context.Context, c *host.Capturing) (*checkpoint.Manifest, chain.Hash, error) {
-	w, err := n.g.checks.Writer(manifestOf(n.g, c))
-	if err != nil {
-		return nil, chain.Hash{}, err
+// writeCheckpoint streams a captured state into the checkpoint store. A daemon
+// that stops writing is left behind, and makes no other checkpoint until it
+// comes back.
+func (a *activation) writeCheckpoint(ctx context.Context, c *host.Capturing) (*checkpoint.Manifest, chain.Hash, error) {
+	if !a.writing.CompareAndSwap(false, true) {
+		c.Release()
+		return nil, chain.Hash{}, errors.New("the snapshot before has not ended yet")
 	}
-	defer w.Abort()
-	if err := c.WriteState(&watchedWriter{ctx: ctx, w: w}); err != nil {
-		return nil, chain.Hash{}, fmt.Errorf("the daemon's snapshot failed: %w", err)
+	type written struct {
+		m      *checkpoint.Manifest
+		digest chain.Hash
 	}
-	return w.Commit()
+	var bytes atomic.Uint64
+	got, err := watched(ctx, a.n.g.cfg.PromotionStall, bytes.Load, func(ctx context.Context) (written, error) {
+		defer a.writing.Store(false)
+		defer c.Release()
+		w, err := a.n.g.checks.Writer(manifestOf(a.n.g, c))
+		if err != nil {
+			return written{}, err
+		}
+		defer w.Abort()
+		if err := c.WriteState(&watchedWriter{ctx: ctx, w: w, bytes: &bytes}); err != nil {
+			return written{}, fmt.Errorf("the daemon's snapshot failed: %w", err)
+		}
+		m, digest, err := w.Commit()
+		return written{m, digest}, err
+	})
+	if errors.Is(err, errHung) {
+		a.n.g.leftBehind("writing a snapshot", err)
+	}
+	return got.m, got.digest, err
 }
 
+// watchedWriter ends a snapshot when its context ends, and shows its progress.
 type watchedWriter struct {
-	ctx context.Context
-	w   io.Writer
+	ctx   context.Context
+	w     io.Writer
+	bytes *atomic.Uint64
 }
 
 func (w *watchedWriter) Write(b []byte) (int, error) {
 	if err := w.ctx.Err(); err != nil {
 		return 0, err
 	}
-	return w.w.Write(b)
+	n, err := w.w.Write(b)
+	w.bytes.Add(uint64(n))
+	return n, err
 }
 
 func manifestOf(g *Group, c *host.Capturing) checkpoint.Manifest {
@@ -81,7 +106,7 @@ func (n *node) sameState(ctx context.Context, h *host.Host, seal *chain.Seal) er
 	}
 	defer c.Release()
 	cmp := &comparer{want: want}
-	if err := c.WriteState(&watchedWriter{ctx: ctx, w: cmp}); err != nil {
+	if err := c.WriteState(&watchedWriter{ctx: ctx, w: cmp, bytes: &n.replica.progress}); err != nil {
 		return err
 	}
 	if cmp.at != m.Size {

@@ -28,6 +28,9 @@ func (n *node) observe() {
 	})
 	n.raft.RegisterObserver(o)
 	defer n.raft.DeregisterObserver(o)
+	if _, leader := n.raft.LeaderWithID(); leader != "" {
+		n.joined() // Raft was faster than the observer
+	}
 	for {
 		select {
 		case ob := <-ch:
@@ -38,12 +41,17 @@ func (n *node) observe() {
 			if ok && leader.LeaderID == "" {
 				continue
 			}
-			if r := n.role.Load(); r.role == RoleJoining {
-				n.setRole(RoleStandby, "", "") // it has heard of the group
-			}
+			n.joined()
 		case <-n.ctx.Done():
 			return
 		}
+	}
+}
+
+// joined ends the start: this member has heard of the group.
+func (n *node) joined() {
+	if r := n.role.Load(); r.role == RoleJoining && n.role.CompareAndSwap(r, &roleState{role: RoleStandby, since: time.Now()}) {
+		n.g.changed.notify()
 	}
 }
 

@@ -163,7 +163,7 @@ func TestDuplicateGetsTheOriginalReceipt(t *testing.T) {
 		require.Equal(t, "no thanks", second.Reason)
 		c.kill(c.active().cfg.Member)
 		for i, orig := range []Receipt{first, second} {
-			again := c.must("p", uint64(i+1), "anything else: the number is the identity")
+			again := c.must("p", uint64(i+1), []string{"k2 once", "reject"}[i])
 			require.True(t, again.Duplicate)
 			again.Duplicate = false
 			require.Equal(t, orig, again)
@@ -196,7 +196,7 @@ func TestProducerNumbers(t *testing.T) {
 			}
 			for i, r := range c.active().DeliverBatch(t.Context(), evs) {
 				require.NoError(t, r.Err)
-				c.acked = append(c.acked, ack{evs[i], r.Receipt})
+				c.acked = append(c.acked, ack{ev: evs[i], r: r.Receipt})
 			}
 		}
 		require.ErrorIs(t, send("p", 1), ErrOldDuplicate)
@@ -282,6 +282,52 @@ func TestSwitchoverAndStepDown(t *testing.T) {
 			_, err = c.active().Switchover(t.Context(), "nobody")
 			require.ErrorAs(t, err, &refused)
 		}
+		c.check()
+	})
+}
+
+// The end of the active's connections is noticed long before a heartbeat is
+// missed; without crash detection it takes Raft's timeouts.
+func TestCrashIsNoticedAtOnce(t *testing.T) {
+	for _, members := range []int{3, 5} {
+		for _, off := range []bool{false, true} {
+			simulate(t, func(t *testing.T) {
+				c := newCluster(t, members, newTally, func(cfg *Config) { cfg.NoCrashDetection = off })
+				n := uint64(0)
+				for range 10 {
+					n++
+					c.must("p", n, "before")
+					c.settled()
+					time.Sleep(time.Second)
+					victim := c.active().cfg.Member
+					start := time.Now()
+					c.kill(victim)
+					n++
+					c.must("p", n, "after")
+					took := time.Since(start)
+					if off {
+						require.Greater(t, took, time.Second)
+					} else {
+						require.Less(t, took, 300*time.Millisecond)
+					}
+					c.start(victim)
+				}
+				c.check()
+			})
+		}
+	}
+}
+
+// A connection that ends is no crash: the member still listens.
+func TestResetConnectionIsNoCrash(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		c := newCluster(t, 3, newTally)
+		term := c.must("p", 1, "x").Term
+		for range 20 {
+			c.sw.Reset(c.active().cfg.Member)
+			time.Sleep(100 * time.Millisecond)
+		}
+		require.Equal(t, term, c.must("p", 2, "y").Term)
 		c.check()
 	})
 }

@@ -105,7 +105,9 @@ func TestDivergingDaemonIsNotPromoted(t *testing.T) {
 		for _, g := range rest {
 			st := g.Status()
 			require.NotEqual(t, RoleActive, st.Role)
-			require.Equal(t, head, g.node.Load().head(), "nothing was added to the history")
+			if h := g.node.Load().head(); h.Seq() >= head.Seq() { // less: Raft was restarted, and nobody leads
+				require.Equal(t, head, h, "nothing was added to the history")
+			}
 			for _, row := range st.Members {
 				if row.Name == g.cfg.Member {
 					require.Contains(t, row.Reason, "does not replay")
@@ -205,7 +207,7 @@ func TestRolledBackDiskIsRefused(t *testing.T) {
 		}
 		m := c.members[victim]
 		c.settled()
-		old, err := durable.ReadSealed(m.fs.Sub("data"), identityFile, 64)
+		old, err := durable.ReadSealed(m.fs.Sub("data"), identityFile, int64(identitySize))
 		require.NoError(t, err)
 		for range 2 {
 			c.kill(victim)
@@ -223,6 +225,26 @@ func TestRolledBackDiskIsRefused(t *testing.T) {
 		c.kill(victim)
 		c.check()
 	})
+}
+
+// An archive that cannot be written for a while is whole again afterwards, also
+// when the outputs of an entry were written and its links were not.
+func TestArchiveHealsAfterFailedWrites(t *testing.T) {
+	for _, what := range []string{"data/history", "data/outputs", "data/history/hashes"} {
+		t.Run(what, func(t *testing.T) {
+			simulate(t, func(t *testing.T) {
+				c := newCluster(t, 3, newTally, func(cfg *Config) { cfg.SyncInterval = time.Hour })
+				c.must("p", 1, "before")
+				m := c.members[c.active().cfg.Member]
+				m.fail(what)
+				c.must("p", 2, "k2 meanwhile")
+				c.must("p", 3, "meanwhile")
+				m.repair()
+				c.must("p", 4, "k2 after")
+				c.check()
+			})
+		})
+	}
 }
 
 // A used data directory without its mark is not a new member.

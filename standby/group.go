@@ -49,7 +49,9 @@ type Group struct {
 	closing sync.Once
 	closed  error // of closing the files
 
-	hold       atomic.Int64          // unix ns until which this member does not want to be active
+	hold       atomic.Int64 // unix ns until which this member does not want to be active
+	sick       atomic.Pointer[sickness]
+	hung       atomic.Int32          // calls into the daemon that never came back
 	quarantine atomic.Pointer[error] // this member's daemon does not replay the group's history
 	transfers  []time.Time           // when leadership was given up for a fault; owned by the running node
 
@@ -88,6 +90,9 @@ func Open(cfg Config) (*Group, error) {
 	g.goFunc(func() { g.server.Serve(g.net.Listener("rpc")) })
 	g.goFunc(g.watchPeers)
 	g.goFunc(g.healArchive)
+	if !cfg.NoCrashDetection {
+		g.goFunc(g.watchCrashes)
+	}
 	g.wg.Add(1)
 	go g.run(n)
 	return g, nil
@@ -224,7 +229,7 @@ func (g *Group) Err() error {
 func (g *Group) Close(ctx context.Context) error {
 	if n := g.node.Load(); n != nil && g.ctx.Err() == nil {
 		if a := n.active.Load(); a != nil {
-			a.do(ctx, func() { a.host.Control(host.Shutdown{Grace: time.Second}) })
+			a.daemon(ctx, "the shutdown", func(h *host.Host) { h.Control(host.Shutdown{Grace: time.Second}) })
 			if len(g.voters()) > 1 {
 				g.handOver(ctx, n, a, "")
 			}
@@ -275,3 +280,12 @@ func (g *Group) voters() []string {
 }
 
 func (g *Group) hostConfig() host.Config { return host.ConfigFrom(g.cfg.Founding.Settings) }
+
+// now is the wall clock in ns, which only ever says when something happened:
+// no decision about roles or order depends on it.
+func (g *Group) now() int64 {
+	if g.cfg.Env != nil && g.cfg.Env.Now != nil {
+		return g.cfg.Env.Now().UnixNano()
+	}
+	return time.Now().UnixNano()
+}

@@ -32,6 +32,15 @@ func (p *pending) finish(r Result) {
 	}
 }
 
+// settle finishes an event that was not committed, and those that repeat it.
+func (p *pending) settle(r Result) {
+	for _, d := range p.dups {
+		d.finish(r)
+	}
+	p.dups = nil
+	p.finish(r)
+}
+
 // A submission moves once: the active loop takes it, or its caller abandons
 // it. Only a taken one can have an uncertain outcome.
 const (

@@ -27,7 +27,7 @@ type node struct {
 	cancel  context.CancelCauseFunc
 	wg      sync.WaitGroup
 	stores  *raftstore.Stores
-	trans   raft.Transport
+	trans   *peernet.Transport
 	raft    *raft.Raft
 	machine *fsm.Machine
 	replica *replica
@@ -36,6 +36,8 @@ type node struct {
 	full    atomic.Bool // journal over its hard limit
 	planned atomic.Pointer[plannedNotice]
 	timing  electionTimes
+
+	applying applying // the state machine's goroutine
 }
 
 // roleState is what this member does now, for the status.
@@ -51,7 +53,7 @@ var errRestart = errors.New("the raft instance is restarted")
 
 // startNode opens the stores and starts Raft on them.
 func (g *Group) startNode() (*node, error) {
-	n := &node{g: g, log: g.log}
+	n := &node{g: g, log: g.log, applying: applying{born: time.Now()}}
 	n.ctx, n.cancel = context.WithCancelCause(g.ctx)
 	n.setRole(RoleJoining, "", "starting")
 	n.stepBack()
@@ -74,17 +76,20 @@ func (g *Group) startNode() (*node, error) {
 	} else if len(snaps) == 0 {
 		n.restored(state) // else Raft restores the newest snapshot, which says the same
 	}
-	n.trans = peernet.NewTransport(g.net, g.cfg.Member, 5*time.Second, raftLogger(g.log))
+	others := slices.DeleteFunc(g.voters(), func(m string) bool { return m == g.cfg.Member })
+	n.trans = peernet.NewTransport(g.net, g.cfg.Member, others, 5*time.Second, raftLogger(g.log))
 	n.raft, err = raft.NewRaft(g.raftConfig(), &machineFSM{Machine: n.machine, n: n}, n.stores.Log, n.stores.Stable, n.stores.Snapshots, n.trans)
 	if err != nil {
-		closeTransport(n.trans)
+		n.trans.Close()
 		n.stores.Close()
 		return nil, fmt.Errorf("raft does not start: %w", err)
 	}
+	n.stores.Started()
 	n.replica = newReplica(n)
 	n.goFunc(n.replica.run)
 	n.goFunc(n.monitor)
 	n.goFunc(n.observe)
+	n.goFunc(n.watchdog)
 	return n, nil
 }
 
@@ -109,15 +114,9 @@ func (n *node) stop(cause error) error {
 	case <-timer.C:
 		return errors.New("raft did not stop within 15s: end this process, its stores are still in use")
 	}
-	closeTransport(n.trans)
+	n.trans.Close()
 	n.wg.Wait()
 	return n.stores.Close()
-}
-
-func closeTransport(t raft.Transport) {
-	if c, ok := t.(raft.WithClose); ok {
-		c.Close()
-	}
 }
 
 func (g *Group) raftConfig() *raft.Config {
@@ -200,8 +199,11 @@ const maxTransfers = 3
 // has a new term.
 func (n *node) relinquish(ctx context.Context, cause error) {
 	g := n.g
-	g.transfers = slices.DeleteFunc(g.transfers, func(t time.Time) bool { return time.Since(t) > time.Minute })
-	if len(g.transfers) >= maxTransfers {
+	for {
+		g.transfers = slices.DeleteFunc(g.transfers, func(t time.Time) bool { return time.Since(t) >= time.Minute })
+		if len(g.transfers) < maxTransfers {
+			break
+		}
 		n.setRole(RoleFailed, "", fmt.Sprintf("leadership was given up %d times within a minute, now holding: %v", maxTransfers, cause))
 		select {
 		case <-time.After(time.Minute - time.Since(g.transfers[0])):
@@ -210,6 +212,16 @@ func (n *node) relinquish(ctx context.Context, cause error) {
 		}
 	}
 	g.transfers = append(g.transfers, time.Now())
+	// A Raft whose disk hangs cannot hand over: the watchdog has seen to it.
+	tick := time.NewTicker(max(g.cfg.StallTimeout/8, time.Millisecond))
+	defer tick.Stop()
+	for n.raft.State() == raft.Leader && n.stores.Stalled() > 0 {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 	if n.raft.State() != raft.Leader {
 		return
 	}

@@ -43,7 +43,7 @@ func (g *Group) healArchive() {
 		select {
 		case <-hole:
 		case <-tick.C:
-			if err := g.outs.Prune(time.Now().UnixNano()); err != nil {
+			if err := g.outs.Prune(g.now()); err != nil {
 				g.log.Warn("old outputs cannot be removed", "err", err)
 			}
 		case <-g.ctx.Done():

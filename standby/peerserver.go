@@ -18,6 +18,8 @@ import (
 func (g *Group) peerHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /peer/position", g.servePosition)
+	mux.HandleFunc("GET /peer/standing", g.serveStanding)
+	mux.HandleFunc("POST /peer/stand", g.serveStand)
 	mux.HandleFunc("POST /peer/report", g.serveReport)
 	mux.HandleFunc("POST /peer/planned", g.servePlanned)
 	mux.HandleFunc("GET /peer/manifest/{digest}", func(w http.ResponseWriter, r *http.Request) {

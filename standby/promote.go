@@ -42,7 +42,13 @@ func (n *node) serve(ctx context.Context) error {
 		return fmt.Errorf("promotion not confirmed: %w", err)
 	}
 	n.g.notePromotion(term, p.phases)
-	h.Control(host.Activated{Term: term})
+	if err := a.leash.run(func() { h.Control(host.Activated{Term: term}) }); err != nil {
+		n.g.leftBehind("its activation", err)
+		a.loopless()
+		n.replica.release()
+		n.setRole(RoleStandby, "", "promotion failed: "+err.Error())
+		return fmt.Errorf("promotion failed: %w", err)
+	}
 	n.setRole(RoleActive, "", "")
 	n.active.Store(a)
 	n.g.changed.notify()
@@ -109,11 +115,22 @@ func (p *promotion) run(ctx context.Context) (*host.Host, error) {
 	p.ended(PhaseBarrier)
 
 	p.phase(PhaseRestore)
+	type builtHost struct {
+		h    *host.Host
+		from built
+	}
 	warm := n.replica.take(ctx)
-	h, from, err := n.buildHost(ctx, warm)
+	got, err := watched(ctx, n.g.cfg.PromotionStall, n.replica.progress.Load, func(ctx context.Context) (builtHost, error) {
+		h, from, err := n.buildHost(ctx, warm)
+		return builtHost{h, from}, err
+	})
+	if errors.Is(err, errHung) {
+		n.g.leftBehind("a replay", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("replay: %w", err)
 	}
+	h, from := got.h, got.from
 	p.replayed = from.replayed
 	p.ended(PhaseRestore)
 	p.phases[PhaseRestore] -= from.replayMillis
@@ -133,7 +150,7 @@ func (p *promotion) fence(ctx context.Context, h *host.Host, from built) error {
 	n := p.n
 	tip := h.Tip()
 	rec := chain.Handoff{
-		Term: p.term, Seq: tip.Head.Size(), RaftIndex: n.raft.AppliedIndex(), Time: time.Now().UnixNano(),
+		Term: p.term, Seq: tip.Head.Size(), RaftIndex: n.raft.AppliedIndex(), Time: n.g.now(),
 		Member: n.g.cfg.Member, CheckpointSeq: from.checkpoint, Replayed: from.replayed,
 		Anchor: chain.Anchor{Link: tip.Head.Hash, Seq: tip.Head.Seq(), Root: tip.Root()},
 	}

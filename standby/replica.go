@@ -56,9 +56,12 @@ func (r *replica) run() {
 	}
 }
 
-// call runs f on the replica's goroutine between turns.
+// call runs f on the replica's goroutine between turns. A daemon that hangs in
+// a turn holds it up.
 func (r *replica) call(ctx context.Context, f func()) error {
 	done := make(chan struct{})
+	ctx, cancel := context.WithTimeoutCause(ctx, r.n.g.cfg.PromotionStall, errHung)
+	defer cancel()
 	select {
 	case r.calls <- func() { f(); close(done) }:
 		<-done
@@ -80,7 +83,9 @@ func (r *replica) take(ctx context.Context) *host.Host {
 	}
 	r.mu.Unlock()
 	var h *host.Host
-	r.call(ctx, func() { h, r.host = r.host, nil })
+	if err := r.call(ctx, func() { h, r.host = r.host, nil }); errors.Is(err, errHung) {
+		r.setTrouble(fmt.Errorf("a sync does not end: %w", err))
+	}
 	return h
 }
 
@@ -309,6 +314,16 @@ func (r *replica) verify(ctx context.Context, refs []fsm.CheckpointRef) (err err
 	if err := n.sameState(ctx, h, newest); err != nil {
 		return err
 	}
+	// What was sealed must also restore to itself, else it is found out only by
+	// the replay that verifies the next one: one failover too late.
+	restored, err := n.restore(ctx, newest)
+	if err == nil {
+		err = n.sameState(ctx, restored, newest)
+	}
+	if err != nil {
+		return err
+	}
+	r.adopt(restored, newest.Seq)
 	r.verified[newest.Manifest] = true
 	return nil
 }

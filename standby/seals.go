@@ -2,7 +2,6 @@ package standby
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -27,9 +26,8 @@ func (a *activation) seals() {
 			last = time.Now()
 			answer <- sealed{seal, err}
 		case <-tick.C:
-			var steps, bytes int
-			a.n.machine.Read(func(s *fsm.State) { steps, bytes = s.JournalSize() })
-			long := steps > cfg.MaxJournalSteps || bytes > cfg.MaxJournalBytes
+			var long bool
+			a.n.machine.Read(func(s *fsm.State) { long = a.n.journalLong(s) })
 			if time.Since(last) < cfg.SyncInterval && !long {
 				continue
 			}
@@ -44,29 +42,37 @@ func (a *activation) seals() {
 
 // seal captures the daemon's state between two entries, writes it to the
 // checkpoint store while events go on, and commits a SEAL link that names it.
-// Without new events since the newest seal it returns that one.
+// Without new events since the newest seal it returns that one, unless the
+// journal is long and only a further seal can shorten it: it reaches back to
+// the checkpoint before the floor's, and one that is full takes in no events.
 func (a *activation) seal(ctx context.Context) (chain.Seal, error) {
 	n := a.n
 	var refs []fsm.CheckpointRef
-	n.machine.Read(func(s *fsm.State) { refs = s.Checkpoints() })
-	var capture *host.Capturing
-	var capErr error
-	unchanged := false
-	err := a.do(ctx, func() {
-		if len(refs) > 0 && refs[len(refs)-1].Seal.Inputs == a.host.Head().Link.Inputs && n.g.checks.Complete(refs[len(refs)-1].Seal.Manifest) {
-			unchanged = true
-			return
-		}
-		capture, capErr = a.host.Capture()
+	var further bool
+	n.machine.Read(func(s *fsm.State) {
+		refs = s.Checkpoints()
+		further = len(refs) > 0 && s.Floor() == refs[len(refs)-1].Seal.Seq && n.journalLong(s)
 	})
-	if err = errors.Join(err, capErr); err != nil {
+	var inputs uint64
+	if err := a.do(ctx, func() { inputs = a.host.Head().Link.Inputs }); err != nil {
 		return chain.Seal{}, err
 	}
-	if unchanged {
+	if len(refs) > 0 && !further && refs[len(refs)-1].Seal.Inputs == inputs && n.g.checks.Complete(refs[len(refs)-1].Seal.Manifest) {
 		return refs[len(refs)-1].Seal, nil
 	}
-	defer capture.Release()
-	m, digest, err := n.writeCheckpoint(ctx, capture)
+	got := new(struct {
+		capture *host.Capturing
+		err     error
+	})
+	err := a.daemon(ctx, "taking a snapshot", func(h *host.Host) { got.capture, got.err = h.Capture() })
+	if err == nil {
+		err = got.err
+	}
+	if err != nil {
+		return chain.Seal{}, err
+	}
+	capture := got.capture
+	m, digest, err := a.writeCheckpoint(ctx, capture)
 	if err != nil {
 		return chain.Seal{}, err
 	}
@@ -79,7 +85,7 @@ func (a *activation) seal(ctx context.Context) (chain.Seal, error) {
 	record := seal.Marshal()
 	_, err = a.record(ctx, func() (*fsm.Entry, *chain.Link, error) {
 		tip := a.host.Tip()
-		link := tip.Next(chain.Draft{Kind: chain.KindSeal, Term: a.term, Time: time.Now().UnixNano(), Input: chain.RecordDigest(chain.KindSeal, record)})
+		link := tip.Next(chain.Draft{Kind: chain.KindSeal, Term: a.term, Time: a.n.g.now(), Input: chain.RecordDigest(chain.KindSeal, record)})
 		return &fsm.Entry{Kind: fsm.SealEntry, Term: a.term, First: link.Seq, Record: record, Time: link.Time, Last: link.Hash()}, &link, nil
 	})
 	if err != nil {
@@ -98,7 +104,7 @@ func (a *activation) seal(ctx context.Context) (chain.Seal, error) {
 // report commits a sync report.
 func (a *activation) report(ctx context.Context, rep *fsm.Report) error {
 	_, err := a.record(ctx, func() (*fsm.Entry, *chain.Link, error) {
-		return &fsm.Entry{Kind: fsm.ReportEntry, Term: a.term, Record: rep.Marshal(), Time: time.Now().UnixNano()}, nil, nil
+		return &fsm.Entry{Kind: fsm.ReportEntry, Term: a.term, Record: rep.Marshal(), Time: a.n.g.now()}, nil, nil
 	})
 	return err
 }
@@ -115,24 +121,28 @@ func (a *activation) supervise() {
 			return
 		case <-tick.C:
 		}
-		var health host.Health
-		var load float64
 		level := float64(a.intake.events.Load()) / float64(a.intake.maxEvents)
-		if a.do(a.ctx, func() {
-			health, load = a.host.Health(), a.host.Saturation()
-			if level > 0.8 && !pressed {
-				pressed = true
-				a.host.Control(host.BackpressureOn{Level: min(level, 1)})
-			} else if level < 0.5 && pressed {
-				pressed = false
-				a.host.Control(host.BackpressureOff{})
+		var press host.Control
+		if level > 0.8 && !pressed {
+			pressed, press = true, host.BackpressureOn{Level: min(level, 1)}
+		} else if level < 0.5 && pressed {
+			pressed, press = false, host.BackpressureOff{}
+		}
+		got := new(struct {
+			health host.Health
+			load   float64
+		})
+		if a.daemon(a.ctx, "telling its health", func(h *host.Host) {
+			got.health, got.load = h.Health(), h.Saturation()
+			if press != nil {
+				h.Control(press)
 			}
 		}) != nil {
-			return
+			continue // it is rebuilt, or the role ends
 		}
-		a.n.g.noteHealth(health, load)
-		if health.State == host.Unhealthy {
-			a.end(fmt.Errorf("the daemon reports itself unhealthy: %s", health.Reason))
+		a.n.g.noteHealth(got.health, got.load)
+		if got.health.State == host.Unhealthy {
+			a.end(fmt.Errorf("the daemon reports itself unhealthy: %s", got.health.Reason))
 			return
 		}
 	}

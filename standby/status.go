@@ -96,6 +96,9 @@ func (g *Group) eligible() error {
 	if q := g.quarantine.Load(); q != nil {
 		return *q
 	}
+	if s := g.sick.Load(); s != nil && time.Now().Before(s.until) {
+		return fmt.Errorf("%s recovers: %w", g.cfg.Member, s.err)
+	}
 	if left := time.Until(time.Unix(0, g.hold.Load())); left > 0 {
 		return fmt.Errorf("%s stepped down and holds back for another %v", g.cfg.Member, left.Round(time.Millisecond))
 	}
@@ -113,7 +116,7 @@ func (g *Group) eligible() error {
 // position is what this member says of itself, with the hash of the link at
 // seq if it has come so far.
 func (g *Group) position(seq uint64) *position {
-	pos := &position{Member: g.cfg.Member, Role: RoleJoining, Version: g.cfg.Version, Now: time.Now().UnixNano(), Health: "healthy"}
+	pos := &position{Member: g.cfg.Member, Role: RoleJoining, Version: g.cfg.Version, Now: g.now(), Health: "healthy"}
 	n := g.node.Load()
 	if n == nil {
 		return pos

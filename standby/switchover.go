@@ -204,10 +204,10 @@ func (g *Group) handOver(ctx context.Context, n *node, a *activation, to string)
 // drain shuts the intake and waits until nothing is in flight. What is queued
 // stays queued and is answered with where to go once the role has moved.
 func (a *activation) drain(ctx context.Context) error {
-	err := a.do(ctx, func() {
-		a.drained = true
-		a.host.Control(host.DrainStart{Grace: time.Second})
-	})
+	err := a.do(ctx, func() { a.drained = true })
+	if err == nil {
+		err = a.daemon(ctx, "the start of a drain", func(h *host.Host) { h.Control(host.DrainStart{Grace: time.Second}) })
+	}
 	for err == nil {
 		idle := false
 		if err = a.do(ctx, func() { idle = a.inflight == 0 && len(a.backlog) == 0 }); err != nil || idle {
@@ -226,10 +226,8 @@ func (a *activation) drain(ctx context.Context) error {
 }
 
 func (a *activation) undrain() {
-	a.do(a.ctx, func() {
-		a.drained = false
-		a.host.Control(host.DrainFinish{})
-	})
+	a.do(a.ctx, func() { a.drained = false })
+	a.daemon(a.ctx, "the end of a drain", func(h *host.Host) { h.Control(host.DrainFinish{}) })
 }
 
 // StepDown gives the active role to any standby. This member does not take it

@@ -95,14 +95,3 @@ func TestCollect(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, s.Missing(m))
 }
-
-func FuzzParseManifest(f *testing.F) {
-	tip, _ := chain.Genesis(testkit.Founding(1))
-	m := checkpoint.Manifest{Origin: tip.Head.Link.Origin, Daemon: "d", Head: tip.Head.Link, Frontier: tip.Frontier.Hashes(), ChunkSize: checkpoint.ChunkSize, Size: 5, Chunks: make([]chain.Hash, 1)}
-	f.Add(m.Marshal())
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if m, err := checkpoint.ParseManifest(b); err == nil {
-			require.Equal(t, b, m.Marshal())
-		}
-	})
-}

@@ -93,6 +93,7 @@ func (g *group) await(ctx context.Context, what string, ok func(context.Context)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
+	var why error // the newest reason that is not the end of the wait itself
 	for {
 		try, stop := context.WithTimeout(ctx, 3*time.Second)
 		err := ok(try)
@@ -100,10 +101,13 @@ func (g *group) await(ctx context.Context, what string, ok func(context.Context)
 		if err == nil || errors.Is(err, errEnded) {
 			return err
 		}
+		if ctx.Err() == nil || why == nil {
+			why = err
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %w: %w", what, context.Cause(ctx), err)
+			return fmt.Errorf("%s: %w: %w", what, context.Cause(ctx), why)
 		}
 	}
 }

@@ -24,7 +24,9 @@ type File interface {
 	io.Closer
 	Size() (int64, error)
 	Truncate(size int64) error
+	Allocate(size int64) error // makes it that large, of zeros, with room on the disk
 	Sync() error
+	Datasync() error // Sync, but for times; enough for bytes written within the size
 }
 
 // FS is a directory. Names are relative and use slashes. Files are made with

@@ -76,9 +76,6 @@ func (s *Store) recover() error {
 	if err != nil {
 		return err
 	}
-	if s.recEnd, err = s.records.Size(); err != nil {
-		return err
-	}
 	s.idxN.Store(ni / idxSize)
 	return s.cut(uint64(n))
 }
@@ -206,7 +203,11 @@ func (s *Store) idx(i int64) (seq uint64, off int64, err error) {
 	if _, err := s.index.ReadAt(b[:], i*idxSize); err != nil {
 		return 0, 0, fmt.Errorf("record index: %w: %w", durable.ErrDamaged, err)
 	}
-	return binary.BigEndian.Uint64(b[:]), int64(binary.BigEndian.Uint64(b[8:])), nil
+	seq, off = binary.BigEndian.Uint64(b[:]), int64(binary.BigEndian.Uint64(b[8:]))
+	if off < 0 {
+		return 0, 0, fmt.Errorf("record index: %w: an offset of %d", durable.ErrDamaged, off)
+	}
+	return seq, off, nil
 }
 
 // Record reads the record of the link at seq.
@@ -236,7 +237,11 @@ func (s *Store) recordAt(seq uint64, off int64) ([]byte, error) {
 		return nil, damaged
 	}
 	n := binary.BigEndian.Uint32(head[8:])
-	if binary.BigEndian.Uint64(head[:]) != seq || n > maxRecord {
+	end, err := s.records.Size()
+	if err != nil {
+		return nil, err
+	}
+	if binary.BigEndian.Uint64(head[:]) != seq || n > maxRecord || int64(n) > end-off-frameHead {
 		return nil, damaged
 	}
 	rec := make([]byte, n)
@@ -257,21 +262,17 @@ func (s *Store) Truncate(size uint64) error {
 func (s *Store) cut(size uint64) error {
 	s.size.Store(size)
 	n := s.idxN.Load()
-	for n > 0 {
+	s.recEnd = 0
+	for ; n > 0; n-- {
 		seq, off, err := s.idx(n - 1)
-		if err == nil && seq < size {
-			if _, err = s.recordAt(seq, off); err == nil {
-				break
-			}
+		if err != nil || seq >= size {
+			continue
 		}
-		// Beyond the end, or torn by a crash: its link brings it again.
-		if err == nil && off < s.recEnd {
-			s.recEnd = off
+		if rec, err := s.recordAt(seq, off); err == nil {
+			s.recEnd = off + frameHead + int64(len(rec))
+			break
 		}
-		n--
-	}
-	if n == 0 {
-		s.recEnd = 0
+		// Torn by a crash: its link brings it again.
 	}
 	s.idxN.Store(n)
 	return errors.Join(

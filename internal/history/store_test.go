@@ -153,3 +153,44 @@ func BenchmarkAppend(b *testing.B) {
 		}
 	}
 }
+
+// An index entry that points elsewhere loses its own record and no other, also
+// where the links end before it, as after a crash.
+func TestDamagedIndexOffset(t *testing.T) {
+	for name, offset := range map[string][]byte{
+		"below zero":           {0x80, 0, 0, 0, 0, 0, 0, 0},
+		"into an earlier one":  {0, 0, 0, 0, 0, 0, 0, 60},
+		"beyond the file":      {0, 0, 0, 1, 0, 0, 0, 0},
+		"at the first of them": {0, 0, 0, 0, 0, 0, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			links, records, _ := grow(t, 45)
+			fs := durable.OS(t.TempDir())
+			s, err := history.Open(fs, links[0].Origin)
+			require.NoError(t, err)
+			fill(t, s, links, records, 45)
+			require.NoError(t, s.Close())
+			f, err := fs.Open("index", false)
+			require.NoError(t, err)
+			_, err = f.WriteAt(offset, 3*16+8)
+			require.NoError(t, err)
+			require.NoError(t, f.Close())
+			f, err = fs.Open("links", false)
+			require.NoError(t, err)
+			require.NoError(t, f.Truncate(38*chain.LinkSize))
+			require.NoError(t, f.Close())
+
+			s, err = history.Open(fs, links[0].Origin)
+			require.NoError(t, err)
+			_, err = s.Record(40)
+			require.Error(t, err)
+			fill(t, s, links, records, 45)
+			for seq, want := range records {
+				got, err := s.Record(seq)
+				require.NoError(t, err, "seq %d", seq)
+				require.Equal(t, want, got)
+			}
+			require.NoError(t, s.Close())
+		})
+	}
+}

@@ -1,5 +1,7 @@
-// Package local runs member processes on this machine, for drills and
-// measurements.
+// Package local runs member processes on this machine, for drills, tests and
+// measurements. It finds free ports, starts a program under a log file, sends
+// it signals and waits for its end. On Linux a process dies with the one that
+// started it. Nothing here knows what a group is.
 package local
 
 import (

@@ -123,7 +123,7 @@ func (g *segment) scan() error {
 		return err
 	}
 	for g.size < size {
-		_, n, err := g.read(g.size, g.next)
+		_, n, err := g.read(g.size, size, g.next)
 		if err != nil {
 			return nil // torn or damaged: the caller decides by what follows
 		}
@@ -141,15 +141,15 @@ func (g *segment) note(n int64) {
 	g.size += n
 }
 
-// read reads the record with the number at off.
-func (g *segment) read(off int64, number uint64) (chain.Output, int64, error) {
+// read reads the record with the number at off, which lies before end.
+func (g *segment) read(off, end int64, number uint64) (chain.Output, int64, error) {
 	bad := &DamagedError{number, number}
 	var head [headSize]byte
 	if _, err := g.file.ReadAt(head[:], off); err != nil {
 		return chain.Output{}, 0, bad
 	}
 	n := binary.BigEndian.Uint32(head[:])
-	if n > maxPayload {
+	if n > maxPayload || off+headSize+int64(n) > end {
 		return chain.Output{}, 0, bad
 	}
 	o := chain.Output{Number: binary.BigEndian.Uint64(head[4:]), Seq: binary.BigEndian.Uint64(head[12:]), Term: binary.BigEndian.Uint64(head[20:]), Payload: make([]byte, n)}
@@ -258,7 +258,7 @@ func (s *Store) Read(from uint64, max int) ([]chain.Output, error) {
 		i := (from - g.first) / sparse
 		off, number := g.points[i], g.first+i*sparse
 		for ; number < g.next && len(out) < max; number++ {
-			o, n, err := g.read(off, number)
+			o, n, err := g.read(off, g.size, number)
 			if err != nil {
 				if len(out) > 0 {
 					return out, nil
@@ -278,16 +278,26 @@ func (s *Store) Read(from uint64, max int) ([]chain.Output, error) {
 	return out, nil
 }
 
-// Truncate drops the outputs from next on.
+// Truncate drops the outputs from next on, and those of a damaged segment that
+// reaches so far. Also after an error the store goes on after what it has.
 func (s *Store) Truncate(next uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer func() {
+		if n := len(s.segs); n > 0 {
+			s.next = s.segs[n-1].next
+		} else {
+			s.next = min(s.next, next)
+			s.oldest = s.next
+		}
+	}()
 	for len(s.segs) > 0 {
 		g := s.segs[len(s.segs)-1]
 		if g.next <= next {
 			break
 		}
 		if g.first >= next || g.broken {
+			next = min(next, g.first)
 			if err := s.remove(len(s.segs) - 1); err != nil {
 				return err
 			}
@@ -296,7 +306,7 @@ func (s *Store) Truncate(next uint64) error {
 		i := (next - g.first) / sparse
 		off, number := g.points[i], g.first+i*sparse
 		for number < next {
-			_, n, err := g.read(off, number)
+			_, n, err := g.read(off, g.size, number)
 			if err != nil {
 				return err
 			}
@@ -306,12 +316,6 @@ func (s *Store) Truncate(next uint64) error {
 		if err := g.file.Truncate(off); err != nil {
 			return err
 		}
-	}
-	if len(s.segs) > 0 {
-		s.next = s.segs[len(s.segs)-1].next
-	} else {
-		s.next = min(s.next, next)
-		s.oldest = s.next
 	}
 	return nil
 }

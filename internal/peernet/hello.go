@@ -20,7 +20,7 @@ const handshakeTimeout = 5 * time.Second
 
 const (
 	helloMagic = "USP1"
-	maxHello   = 512
+	maxHello   = 1024
 	maxReason  = 512
 )
 
@@ -116,6 +116,9 @@ func (g *gate) hello(role byte, binding, nonce []byte) ([]byte, error) {
 	b := append([]byte(helloMagic), g.id.Origin[:]...)
 	b = append(b, g.id.StoreID[:]...)
 	b = binary.BigEndian.AppendUint64(b, g.id.Starts)
+	for _, m := range g.id.Marks {
+		b = append(b, m[:]...)
+	}
 	for _, s := range []string{g.id.Group, g.id.Member} {
 		b = append(append(b, byte(len(s))), s...)
 	}
@@ -131,7 +134,8 @@ func helloDigest(role byte, body, binding, nonce []byte) []byte {
 // judge reads a hello and decides.
 func (g *gate) judge(b []byte, role byte, binding, nonce []byte, want string) (Identity, error) {
 	var p Identity
-	const fixed = 4 + 32 + 16 + 8
+	const marks = 4 + 32 + 16 + 8
+	const fixed = marks + len(p.Marks)*len(p.Marks[0])
 	if len(b) < fixed+2+64 || string(b[:4]) != helloMagic {
 		return p, errors.New("that is no hello of this protocol version")
 	}
@@ -139,6 +143,9 @@ func (g *gate) judge(b []byte, role byte, binding, nonce []byte, want string) (I
 	copy(p.Origin[:], body[4:])
 	copy(p.StoreID[:], body[36:])
 	p.Starts = binary.BigEndian.Uint64(body[52:])
+	for i := range p.Marks {
+		copy(p.Marks[i][:], body[marks+i*len(p.Marks[i]):])
+	}
 	rest := body[fixed:]
 	for _, s := range []*string{&p.Group, &p.Member} {
 		if len(rest) < 1 || len(rest) < 1+int(rest[0]) {
@@ -171,29 +178,38 @@ func (g *gate) remember(p Identity) error {
 	defer g.mu.Unlock()
 	known, ok := g.known[p.Member]
 	if !ok {
-		b, err := durable.ReadSealed(g.memory, p.Member, 24)
+		b, err := durable.ReadSealed(g.memory, p.Member, memorySize)
 		switch {
-		case err == nil && len(b) == 24:
+		case err == nil && len(b) == memorySize:
 			known, ok = Identity{StoreID: [16]byte(b[:16]), Starts: binary.BigEndian.Uint64(b[16:])}, true
+			copy(known.Marks[0][:], b[24:])
 		case !errors.Is(err, os.ErrNotExist):
 			return fmt.Errorf("what this member remembers of %q cannot be read: %w", p.Member, err)
 		}
 	}
+	since := p.Starts - known.Starts // starts that this member does not know of
 	switch {
 	case ok && known.StoreID != p.StoreID:
 		return fmt.Errorf("%q has another store than before: its disk was wiped or replaced; the operator must rejoin it", p.Member)
 	case ok && p.Starts < known.Starts:
 		return fmt.Errorf("the store of %q was started %d times and is now at %d: its disk was put back to an earlier state; the operator must rejoin it", p.Member, known.Starts, p.Starts)
-	case ok && p.Starts == known.Starts:
+	case ok && since < uint64(len(p.Marks)) && p.Marks[since] != known.Marks[0]:
+		return fmt.Errorf("the store of %q does not know of its own start %d: its disk was put back to an earlier state; the operator must rejoin it", p.Member, known.Starts)
+	case ok && since == 0:
 		g.known[p.Member] = known
 		return nil
 	}
-	if err := durable.WriteSealed(g.memory, p.Member, binary.BigEndian.AppendUint64(append([]byte(nil), p.StoreID[:]...), p.Starts)); err != nil {
+	b := binary.BigEndian.AppendUint64(append([]byte(nil), p.StoreID[:]...), p.Starts)
+	if err := durable.WriteSealed(g.memory, p.Member, append(b, p.Marks[0][:]...)); err != nil {
 		return fmt.Errorf("this member cannot remember %q: %w", p.Member, err)
 	}
-	g.known[p.Member] = Identity{StoreID: p.StoreID, Starts: p.Starts}
+	g.known[p.Member] = p
 	return nil
 }
+
+// memorySize is what is kept of a peer: store id, starts, and the mark of the
+// newest start.
+const memorySize = 16 + 8 + 8
 
 // maxRefusals bounds the refusals that are kept.
 const maxRefusals = 16

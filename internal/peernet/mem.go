@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/understudy-ha/understudy/chain"
@@ -23,11 +24,16 @@ type Switch struct {
 	cut  map[[2]string]bool // messages from the first to the second are held
 	wake chan struct{}      // closed when a cut changes
 	wait time.Duration      // on every message
+	slow map[[2]string]time.Duration
+	lose int // every so many messages one is lost, with its connection; 0 for none
+	sent int
 }
 
 // NewSwitch is one without faults.
 func NewSwitch() *Switch {
-	return &Switch{nets: make(map[string]*memNet), cut: make(map[[2]string]bool), wake: make(chan struct{})}
+	return &Switch{
+		nets: make(map[string]*memNet), cut: make(map[[2]string]bool), slow: make(map[[2]string]time.Duration), wake: make(chan struct{}),
+	}
 }
 
 // Cut holds what from sends to to, until Heal: bytes are not lost, as TCP's are not.
@@ -43,12 +49,42 @@ func (s *Switch) Isolate(member string, others ...string) {
 	}
 }
 
-// Heal ends all cuts. Connections that were cut are reset, as they are when
-// the other side has given up.
-func (s *Switch) Heal() { s.set(func() { clear(s.cut) }) }
+// Heal ends all faults of the lines. What was held arrives late.
+func (s *Switch) Heal() {
+	s.set(func() { clear(s.cut); clear(s.slow); s.wait, s.lose = 0, 0 })
+}
+
+// Reset ends all connections of a member, which goes on listening. What is on
+// its way is lost.
+func (s *Switch) Reset(member string) {
+	s.mu.Lock()
+	n := s.nets[member]
+	s.mu.Unlock()
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	var all []*memConn
+	for c := range n.conns {
+		all = append(all, c)
+	}
+	n.mu.Unlock()
+	for _, c := range all {
+		c.Close()
+	}
+}
 
 // Delay makes every message take this long.
 func (s *Switch) Delay(d time.Duration) { s.set(func() { s.wait = d }) }
+
+// Slow makes every message on one line take this long.
+func (s *Switch) Slow(from, to string, d time.Duration) {
+	s.set(func() { s.slow[[2]string{from, to}] = d })
+}
+
+// Lose makes every nth message end its connection instead of arriving, which is
+// how a stream loses one. 0 ends it.
+func (s *Switch) Lose(n int) { s.set(func() { s.lose, s.sent = n, 0 }) }
 
 func (s *Switch) set(f func()) {
 	s.mu.Lock()
@@ -61,7 +97,16 @@ func (s *Switch) set(f func()) {
 func (s *Switch) state(from, to string) (cut bool, wait time.Duration, wake chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.cut[[2]string{from, to}], s.wait, s.wake
+	line := [2]string{from, to}
+	return s.cut[line], max(s.wait, s.slow[line]), s.wake
+}
+
+// loses says whether the next message is the one to be lost.
+func (s *Switch) loses() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent++
+	return s.lose > 0 && s.sent%s.lose == 0
 }
 
 type memNet struct {
@@ -73,11 +118,12 @@ type memNet struct {
 	mu     sync.Mutex
 	conns  map[*memConn]bool
 	done   chan struct{}
+	lost   losses
 }
 
 // Network connects a member to the switch.
 func (s *Switch) Network(id Identity, key chain.Keypair, roster chain.Roster, memory durable.FS) (Network, error) {
-	n := &memNet{s: s, id: id, gate: newGate(id, key, roster, memory), conns: make(map[*memConn]bool), done: make(chan struct{})}
+	n := &memNet{s: s, id: id, gate: newGate(id, key, roster, memory), conns: make(map[*memConn]bool), done: make(chan struct{}), lost: newLosses()}
 	n.queues.addr = name(id.Member)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,10 +257,16 @@ type memConn struct {
 	in, out  *pipe
 	rest     []byte
 	rd, wd   deadline
+	done     atomic.Bool // closed by this side
 }
 
 // carry moves one message over the wire; false when the connection ended.
 func (c *memConn) carry(m []byte) bool {
+	if c.n.s.loses() {
+		c.out.close()
+		c.in.close()
+		return false
+	}
 	for {
 		cut, wait, wake := c.n.s.state(c.from, c.to)
 		if !cut {
@@ -250,6 +302,9 @@ func (c *memConn) Read(b []byte) (int, error) {
 			select {
 			case c.rest = <-c.in.arrived:
 			case <-c.in.done:
+				if !c.done.Load() {
+					c.n.lost.note(c.to, io.EOF)
+				}
 				return 0, io.EOF
 			case <-c.rd.wait():
 				return 0, os.ErrDeadlineExceeded
@@ -278,6 +333,7 @@ func (c *memConn) Write(b []byte) (int, error) {
 }
 
 func (c *memConn) Close() error {
+	c.done.Store(true)
 	c.in.close()
 	c.out.close()
 	c.n.mu.Lock()
@@ -286,7 +342,15 @@ func (c *memConn) Close() error {
 	return nil
 }
 
-func (c *memConn) Peer() Identity       { return c.peer }
+func (c *memConn) Peer() Identity { return c.peer }
+func (c *memConn) Dead() bool {
+	select {
+	case <-c.in.done:
+		return true
+	default:
+		return false
+	}
+}
 func (c *memConn) LocalAddr() net.Addr  { return name(c.from) }
 func (c *memConn) RemoteAddr() net.Addr { return name(c.to) }
 func (c *memConn) SetDeadline(t time.Time) error {

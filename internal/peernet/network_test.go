@@ -24,7 +24,11 @@ import (
 )
 
 func identity(f *chain.Founding, member string, store byte, starts uint64) peernet.Identity {
-	return peernet.Identity{Group: f.Group, Origin: f.Origin(), Member: member, StoreID: [16]byte{store}, Starts: starts}
+	id := peernet.Identity{Group: f.Group, Origin: f.Origin(), Member: member, StoreID: [16]byte{store}, Starts: starts}
+	for i := range min(starts, uint64(len(id.Marks))) {
+		id.Marks[i] = [8]byte{store, byte(starts - i)}
+	}
+	return id
 }
 
 // world makes real networks on loopback.
@@ -87,7 +91,7 @@ func talk(t *testing.T, from, to peernet.Network, member string) error {
 }
 
 func TestRealNetwork(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	w := newWorld(t)
 	a, b := w.join(identity(w.f, "a", 1, 1)), w.join(identity(w.f, "b", 2, 1))
 	defer a.Close()
@@ -111,6 +115,15 @@ func TestRealNetwork(t *testing.T) {
 	require.NoError(t, talk(t, a, again, "b"))
 	require.NoError(t, again.Close())
 	refused("earlier state", identity(w.f, "b", 2, 4))
+	// Put back to its fourth start, and then started once more, twice more, …
+	other := identity(w.f, "b", 2, 4)
+	for range len(other.Marks) {
+		other.Starts++
+		other.Marks = other.Marks.Next()
+		if other.Starts < 8 || other.Starts == 4+uint64(len(other.Marks)) {
+			refused("does not know of its own start 5", other)
+		}
+	}
 	refused("log key", identity(w.f, "b", 2, 6), func(c *peernet.Config) { c.Key = testkit.Keys("c").Log })
 	// Another group's name is refused by the certificate already.
 	id := identity(w.f, "b", 2, 6)
@@ -124,7 +137,7 @@ func TestRealNetwork(t *testing.T) {
 // Bytes of strangers do no harm, and nobody without a certificate gets further
 // than the handshake.
 func TestStrangers(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	w := newWorld(t)
 	a := w.join(identity(w.f, "a", 1, 1))
 	defer a.Close()
@@ -184,7 +197,7 @@ func TestRaftOverSwitch(t *testing.T) {
 			c := raft.DefaultConfig()
 			c.LocalID, c.Logger = raft.ServerID(m), hclog.NewNullLogger()
 			store := raft.NewInmemStore()
-			tr := peernet.NewTransport(n, m, 5*time.Second, hclog.NewNullLogger())
+			tr := peernet.NewTransport(n, m, nil, 5*time.Second, hclog.NewNullLogger())
 			require.NoError(t, raft.BootstrapCluster(c, store, store, raft.NewInmemSnapshotStore(), tr, conf))
 			r, err := raft.NewRaft(c, &raft.MockFSM{}, store, store, raft.NewInmemSnapshotStore(), tr)
 			require.NoError(t, err)
@@ -212,4 +225,33 @@ func TestRaftOverSwitch(t *testing.T) {
 			nets[i].Close()
 		}
 	})
+}
+
+// A member that comes back is reached by the first request after it: dead
+// connections are not used again, and one is ready.
+func TestFirstRequestAfterARestart(t *testing.T) {
+	w := newWorld(t)
+	serve := func(starts uint64) (stop func()) {
+		n := w.join(identity(w.f, "b", 2, starts))
+		tr := peernet.NewTransport(n, "b", nil, 5*time.Second, hclog.NewNullLogger())
+		go func() {
+			for rpc := range tr.Consumer() {
+				rpc.Respond(&raft.RequestVoteResponse{Granted: true}, nil)
+			}
+		}()
+		return func() { n.Close(); tr.Close() }
+	}
+	stop := serve(1)
+	na := w.join(identity(w.f, "a", 1, 1))
+	defer na.Close()
+	a := peernet.NewTransport(na, "a", []string{"b"}, 5*time.Second, hclog.NewNullLogger())
+	defer a.Close()
+	for starts := uint64(2); starts < 8; starts++ {
+		var resp raft.RequestVoteResponse
+		require.NoError(t, a.RequestVote("b", "b", &raft.RequestVoteRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: 3}}, &resp))
+		require.True(t, resp.Granted)
+		stop()
+		stop = serve(starts)
+	}
+	stop()
 }

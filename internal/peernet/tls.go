@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/understudy-ha/understudy/chain"
@@ -47,6 +48,7 @@ type tlsNet struct {
 	perM   map[string]int
 	slots  chan struct{}
 	closed bool
+	lost   losses
 }
 
 type tlsConn struct {
@@ -54,12 +56,23 @@ type tlsConn struct {
 	n    *tlsNet
 	peer Identity
 	once sync.Once
-	slot bool // holds one of the accepted connections' slots
+	done atomic.Bool // closed by this side
+	slot bool        // holds one of the accepted connections' slots
 }
 
 func (c *tlsConn) Peer() Identity { return c.peer }
+func (c *tlsConn) Dead() bool     { return c.done.Load() || dead(c.NetConn()) }
+
+func (c *tlsConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err != nil && !c.done.Load() {
+		c.n.lost.note(c.peer.Member, err)
+	}
+	return n, err
+}
 
 func (c *tlsConn) Close() error {
+	c.done.Store(true)
 	c.once.Do(func() { c.n.forget(c) })
 	return c.Conn.Close()
 }
@@ -76,6 +89,7 @@ func Listen(cfg Config) (Network, error) {
 	n := &tlsNet{
 		cfg: cfg, gate: newGate(cfg.Identity, cfg.Key, cfg.Roster, cfg.Memory), ln: ln,
 		conns: make(map[*tlsConn]bool), perM: make(map[string]int), slots: make(chan struct{}, maxConns),
+		lost: newLosses(),
 	}
 	n.queues.addr = ln.Addr()
 	n.wg.Add(1)

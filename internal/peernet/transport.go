@@ -2,10 +2,12 @@ package peernet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -26,23 +28,90 @@ const (
 // under a term in which it was never proposed (hashicorp/raft issue 695).
 // There is one request in flight per member: pipelining can deadlock
 // (issue 612).
-func NewTransport(n Network, self string, timeout time.Duration, logger hclog.Logger) raft.Transport {
-	t := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream:                  &streamLayer{n: n, self: self, ln: n.Listener(Raft)},
+//
+// It keeps a connection ready to each of the others.
+func NewTransport(n Network, self string, others []string, timeout time.Duration, logger hclog.Logger) *Transport {
+	t := &Transport{self: self, rpcs: make(chan raft.RPC), done: make(chan struct{})}
+	stream := newStreamLayer(n, self, &t.muted)
+	for _, m := range others {
+		go stream.spares.keep(n, m, t.done)
+	}
+	t.NetworkTransport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream:                  stream,
 		MaxPool:                 poolSize,
 		MaxRPCsInFlight:         1,
 		Timeout:                 timeout,
 		Logger:                  logger,
 		MsgpackUseNewTimeFormat: true,
 	})
-	return &transport{t}
+	go t.pass()
+	return t
 }
 
-// transport keeps Raft from handling heartbeats on the connections' goroutines.
-type transport struct{ *raft.NetworkTransport }
+// Transport keeps Raft from handling heartbeats on the connections'
+// goroutines, and can have it stand for election at once.
+type Transport struct {
+	*raft.NetworkTransport
+	self  string
+	rpcs  chan raft.RPC
+	once  sync.Once
+	done  chan struct{}
+	muted atomic.Bool
+}
 
 // SetHeartbeatHandler does nothing, so that heartbeats go through the main loop.
-func (t *transport) SetHeartbeatHandler(func(raft.RPC)) {}
+func (t *Transport) SetHeartbeatHandler(func(raft.RPC)) {}
+
+// Consumer is where Raft takes what it is asked.
+func (t *Transport) Consumer() <-chan raft.RPC { return t.rpcs }
+
+func (t *Transport) pass() {
+	for {
+		select {
+		case rpc := <-t.NetworkTransport.Consumer():
+			select {
+			case t.rpcs <- rpc:
+			case <-t.done:
+				return
+			}
+		case <-t.done:
+			return
+		}
+	}
+}
+
+// Mute takes this member's Raft off the network, or puts it back. It reports
+// whether that changed anything.
+func (t *Transport) Mute(on bool) bool {
+	if t.muted.Swap(on) == on {
+		return false
+	}
+	if on {
+		t.CloseStreams()
+	}
+	return true
+}
+
+var errMuted = errors.New("this member is off the network: its disk or state machine hangs")
+
+// StandForElection has this member's own Raft instance begin an election now,
+// as if the leader had handed over to it. The others then vote although they
+// know a leader: only for when that one is known to be gone.
+func (t *Transport) StandForElection(ctx context.Context) {
+	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(t.self), Addr: []byte(t.self)}
+	rpc := raft.RPC{Command: &raft.TimeoutNowRequest{RPCHeader: header}, RespChan: make(chan raft.RPCResponse, 1)}
+	select {
+	case t.rpcs <- rpc:
+	case <-t.done:
+	case <-ctx.Done():
+	}
+}
+
+// Close ends the transport. Raft must have ended before.
+func (t *Transport) Close() error {
+	t.once.Do(func() { close(t.done) })
+	return t.NetworkTransport.Close()
+}
 
 type name string
 
@@ -50,9 +119,18 @@ func (n name) Network() string { return "understudy" }
 func (n name) String() string  { return string(n) }
 
 type streamLayer struct {
-	n    Network
-	self string
-	ln   net.Listener
+	n      Network
+	self   string
+	ln     net.Listener
+	muted  *atomic.Bool
+	spares spares
+}
+
+func newStreamLayer(n Network, self string, muted *atomic.Bool) *streamLayer {
+	return &streamLayer{
+		n: n, self: self, ln: n.Listener(Raft), muted: muted,
+		spares: spares{have: make(map[string]Conn), want: make(map[string]chan struct{})},
+	}
 }
 
 func (s *streamLayer) Accept() (net.Conn, error) {
@@ -60,25 +138,17 @@ func (s *streamLayer) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &guarded{Conn: c}, nil
+	return &guarded{Conn: c, muted: s.muted}, nil
 }
 
 func (s *streamLayer) Close() error   { return s.ln.Close() }
 func (s *streamLayer) Addr() net.Addr { return name(s.self) }
 
-func (s *streamLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	if timeout == 0 {
-		timeout = handshakeTimeout
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	return s.n.Dial(ctx, string(addr), Raft)
-}
-
 // guarded is an accepted connection with what Raft's transport lacks: a
 // deadline inside a message but not between messages, and a bound on its size.
 type guarded struct {
 	net.Conn
+	muted    *atomic.Bool
 	mu       sync.Mutex
 	inside   bool // a request has begun and is not answered
 	received int64
@@ -108,6 +178,9 @@ func (c *guarded) Read(b []byte) (int, error) {
 
 // Write is our answer: the message is over.
 func (c *guarded) Write(b []byte) (int, error) {
+	if c.muted.Load() {
+		return 0, errMuted
+	}
 	c.Conn.SetWriteDeadline(time.Now().Add(messageTimeout))
 	n, err := c.Conn.Write(b)
 	c.mu.Lock()

@@ -24,6 +24,7 @@ type logStore struct {
 	raft.LogStore
 	g    *guard
 	edge atomic.Pointer[boundary]
+	new  recent
 }
 
 func sum(l *raft.Log, ext []byte) chain.Hash {
@@ -47,7 +48,11 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 		c.Extensions = append(h[:len(h):len(h)], l.Extensions...)
 		sealed[i] = &c
 	}
-	return s.g.write("store log entries", func() error { return s.LogStore.StoreLogs(sealed) })
+	err := s.g.write("store log entries", func() error { return s.LogStore.StoreLogs(sealed) })
+	if err == nil {
+		s.new.add(logs)
+	}
+	return err
 }
 
 func (s *logStore) GetLog(index uint64, out *raft.Log) error {
@@ -59,8 +64,11 @@ func (s *logStore) GetLog(index uint64, out *raft.Log) error {
 	return s.g.read(err)
 }
 
-// get reads what the log itself has.
+// get reads what the log itself has: from memory what was stored last.
 func (s *logStore) get(index uint64, out *raft.Log) error {
+	if s.new.get(index, out) {
+		return nil
+	}
 	var l raft.Log
 	if err := s.LogStore.GetLog(index, &l); err != nil {
 		if errors.Is(err, raft.ErrLogNotFound) {
@@ -78,12 +86,20 @@ func (s *logStore) get(index uint64, out *raft.Log) error {
 	return nil
 }
 
+// DeleteRange of an empty log, which Raft asks for after snapshotTaken has
+// emptied it, is nothing.
 func (s *logStore) DeleteRange(min, max uint64) error {
+	s.new.remove(min, max)
+	if first, err := s.FirstIndex(); err == nil && first == 0 {
+		return nil
+	}
 	return s.g.write("delete log entries", func() error { return s.LogStore.DeleteRange(min, max) })
 }
 
 // snapshotTaken makes a snapshot the boundary. Entries of another line at and
-// under it are removed; what lies above it is Raft's to truncate.
+// under it are removed, and a log that ends before it, as that of a member that
+// was away for long, is emptied: what follows the snapshot would leave a hole.
+// What lies above it is Raft's to truncate.
 func (s *logStore) snapshotTaken(index, term uint64) error {
 	first, err := s.FirstIndex()
 	if err != nil {
@@ -94,7 +110,11 @@ func (s *logStore) snapshotTaken(index, term uint64) error {
 		return err
 	}
 	var l raft.Log
-	if first > 0 && first <= index && index <= last {
+	if first > 0 && last < index {
+		if err := s.DeleteRange(first, last); err != nil {
+			return err
+		}
+	} else if first > 0 && first <= index {
 		if err := s.get(index, &l); err != nil {
 			return err
 		}
@@ -108,7 +128,8 @@ func (s *logStore) snapshotTaken(index, term uint64) error {
 	return nil
 }
 
-// scan reads the whole log: every entry is there and whole.
+// scan reads the whole log: every entry is whole, and from the snapshot on none
+// is missing. Under it a crash may have left a hole that nobody needs filled.
 func (s *logStore) scan(snapshot boundary) error {
 	first, err := s.FirstIndex()
 	if err != nil {
@@ -128,6 +149,9 @@ func (s *logStore) scan(snapshot boundary) error {
 	term := uint64(0)
 	for i := first; i <= last; i++ {
 		if err := s.get(i, &l); err != nil {
+			if errors.Is(err, raft.ErrLogNotFound) && i <= snapshot.index {
+				continue
+			}
 			if errors.Is(err, raft.ErrLogNotFound) {
 				return &DamageError{"log", fmt.Sprintf("entry %d is missing between %d and %d", i, first, last)}
 			}

@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 
@@ -27,6 +29,8 @@ type stableStore struct {
 	g     *guard
 	mu    sync.Mutex
 	term  uint64 // of a vote whose candidate has not come yet
+
+	running atomic.Bool // Raft has started
 }
 
 // errNotFound has the text by which Raft knows that a key is not there.
@@ -72,9 +76,20 @@ func (s *stableStore) Get(key []byte) ([]byte, error) {
 	return b[8:], nil
 }
 
+// SetUint64 ends the calling goroutine when a running Raft's term cannot be
+// stored: Raft would panic, which takes down the whole process of an embedder,
+// and must not go on. Its main goroutine cleans up as it does when it stops;
+// the member learns of the failure from OnFatal.
 func (s *stableStore) SetUint64(key []byte, val uint64) error {
 	if string(key) != keyVoteTerm {
-		return s.put(string(key), binary.BigEndian.AppendUint64(nil, val))
+		if now, err := s.GetUint64(key); err == nil && now == val {
+			return nil // as Raft does at its start, where it would panic as well
+		}
+		err := s.put(string(key), binary.BigEndian.AppendUint64(nil, val))
+		if err != nil && string(key) == keyTerm && s.running.Load() {
+			runtime.Goexit()
+		}
+		return err
 	}
 	s.mu.Lock()
 	s.term = val

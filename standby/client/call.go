@@ -19,6 +19,10 @@ import (
 // maxAnswer bounds what is read as one answer, in bytes.
 const maxAnswer = 64 << 20
 
+// operationTimeout is how long the answer to what must not be done twice may
+// take: longer than members take for it.
+const operationTimeout = 150 * time.Second
+
 func (c *Client) request(ctx context.Context, method string, member int, path string, body io.ReadCloser) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.cfg.Members[member]+path, nil)
 	if err != nil {
@@ -94,10 +98,11 @@ func (c *Client) call(ctx context.Context, method, path string, body []byte, aga
 	var wait backoff
 	for turn := 0; ; turn++ {
 		member := (c.first() + turn) % len(c.cfg.Members)
-		try, cancel := ctx, context.CancelFunc(func() {})
+		limit := operationTimeout
 		if again {
-			try, cancel = context.WithTimeout(ctx, c.cfg.StallTimeout)
+			limit = c.cfg.StallTimeout
 		}
+		try, cancel := context.WithTimeout(ctx, limit)
 		a, sent, err := c.once(try, member, method, path, body)
 		cancel()
 		var p *wire.Problem

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -67,10 +68,10 @@ func (c *Client) Deliver(ctx context.Context, payload []byte) (standby.Receipt, 
 
 // Send hands an event over. Events leave in the order of the calls. It waits
 // while as many events as are allowed have no receipt; an error means that the
-// event was not and will not be sent. The payload must not change until the
-// outcome is known.
+// event was not and will not be sent. The payload is copied: it may be used
+// again at once, also after Deliver gave up waiting.
 func (c *Client) Send(ctx context.Context, payload []byte) (*Pending, error) {
-	p := &Pending{event: standby.Event{Producer: c.cfg.Producer, Payload: payload}, done: make(chan struct{})}
+	p := &Pending{event: standby.Event{Producer: c.cfg.Producer, Payload: bytes.Clone(payload)}, done: make(chan struct{})}
 	select {
 	case <-c.closing: // first: a closed client takes nothing even if there is room
 		return nil, standby.ErrClosed

@@ -9,8 +9,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,12 +33,20 @@ type shared struct {
 	active  string
 }
 
+// history is what was applied by now; handlers of broken calls may still run.
+func (s *shared) history() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.applied)
+}
+
 // fake is one member. What it does not define the tests do not call.
 type fake struct {
 	httpapi.Group
 	name  string
 	all   *shared
 	fault func() (before, after error) // of one event
+	batch func([]standby.Event)        // called before a batch is looked at
 }
 
 func (f *fake) Done() <-chan struct{} { return nil }
@@ -64,6 +74,9 @@ func (f *fake) Session(p string) (uint64, bool) {
 }
 
 func (f *fake) DeliverBatch(_ context.Context, evs []standby.Event) []standby.Result {
+	if f.batch != nil {
+		f.batch(evs)
+	}
 	f.all.mu.Lock()
 	defer f.all.mu.Unlock()
 	res := make([]standby.Result, len(evs))
@@ -236,7 +249,7 @@ func TestExactlyOnceThroughChaos(t *testing.T) {
 				require.EqualValues(t, i+1, r.Sequence)
 			}
 			closeNow(t, c)
-			require.Equal(t, want, all.applied)
+			require.Equal(t, want, all.history())
 		})
 	}
 }
@@ -276,7 +289,7 @@ func TestRefusedForGoodMovesUp(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, r.Sequence)
 	}
-	require.Equal(t, []string{"1", "2", "3"}, all.applied)
+	require.Equal(t, []string{"1", "2", "3"}, all.history())
 }
 
 // A second client under the same name is found out, not merged.
@@ -318,7 +331,7 @@ func TestWithoutProducerAtMostOnce(t *testing.T) {
 	}
 	require.NotZero(t, uncertain, "no connection broke: the test tests nothing")
 	seen := make(map[string]int)
-	for _, p := range all.applied {
+	for _, p := range all.history() {
 		seen[p]++
 		require.Equal(t, 1, seen[p], p)
 	}
@@ -332,12 +345,11 @@ func TestSilentMemberIsLeft(t *testing.T) {
 	_, members := group("a")
 	good := serve(t, members, nil)
 	release := make(chan struct{})
-	first := true
+	var first atomic.Bool // calls are served at the same time: a broken one may still run when the next comes
 	h, err := httpapi.New(httpapi.Config{Group: members[0]})
 	require.NoError(t, err)
 	silent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/v1/events" && first {
-			first = false
+		if r.URL.Path == "/v1/events" && first.CompareAndSwap(false, true) {
 			<-release
 			return
 		}
@@ -372,7 +384,8 @@ func TestCloseTellsWhatDidNotHappen(t *testing.T) {
 }
 
 func TestConfigIsChecked(t *testing.T) {
-	for _, cfg := range []client.Config{{}, {Members: []string{"localhost:1"}}, {Members: []string{"http://a"}, MaxInFlight: 1025}} {
+	for _, cfg := range []client.Config{{}, {Members: []string{"localhost:1"}}, {Members: []string{"http://a"}, MaxInFlight: 1025},
+		{Members: []string{"http://a"}, Producer: strings.Repeat("x", 65)}, {Members: []string{"http://a"}, Producer: "\xff"}} {
 		_, err := client.New(cfg)
 		require.Error(t, err)
 	}

@@ -10,7 +10,9 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 
+	"github.com/understudy-ha/understudy/chain"
 	"github.com/understudy-ha/understudy/standby/httpapi/wire"
 )
 
@@ -51,6 +53,9 @@ func (c *Config) complete() error {
 		members = append(members, strings.TrimSuffix(u.Scheme+"://"+u.Host+u.Path, "/"))
 	}
 	c.Members = members
+	if len(c.Producer) > chain.MaxProducer || !utf8.ValidString(c.Producer) {
+		return fmt.Errorf("client: producer %.100q: use UTF-8 of at most %d bytes", c.Producer, chain.MaxProducer)
+	}
 	def(&c.MaxInFlight, 256)
 	def(&c.MaxInFlightBytes, 16<<20)
 	def(&c.StallTimeout, 5*time.Second)

@@ -58,21 +58,21 @@ func (f *feed) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close ends the body. What is in it and did not leave, never does.
-func (f *feed) Close() error {
+// end ends the body and says how far it was handed out to be sent. What did
+// not leave by then never does.
+func (f *feed) end() (left int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.ended = true
 	f.buf.Reset()
 	f.grown.Broadcast()
-	return nil
+	return f.taken
 }
 
-// left says how far the body was handed out to be sent.
-func (f *feed) left() int64 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.taken
+// Close ends the body, for net/http.
+func (f *feed) Close() error {
+	f.end()
+	return nil
 }
 
 // stream is one connection that carries events to a member and their outcomes back.

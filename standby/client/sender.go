@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/understudy-ha/understudy/standby"
@@ -18,7 +17,11 @@ type sender struct {
 	waiting []*Pending // in order; the first ones are on the connection
 	sent    int        // how many are on the connection
 	bytes   int
-	next    uint64 // the next event's number; 0: the group was not asked yet
+	next    uint64 // the next event's number; 0: the group is to be asked
+	proven  bool   // the group took a number from here: no other sender's events are ahead
+	hole    uint64 // a number that stays free: its event was refused for good; 0: none
+	settled int    // events on the connection, behind the hole, that were refused with it
+	limit   int    // the group's limit for a payload; 0: not known
 	fatal   error  // no event of this producer can go on
 
 	st      *stream
@@ -133,18 +136,29 @@ func (s *sender) add(p *Pending) {
 	s.send()
 }
 
-// send puts what is not on the connection on it.
+// send puts what is not on the connection on it. The first number goes alone:
+// events of an earlier client of this name may still be ahead of it. Nothing
+// goes behind a hole.
 func (s *sender) send() {
-	if s.st == nil {
+	if s.st == nil || s.hole != 0 {
 		return
 	}
-	if s.sent == 0 && len(s.waiting) > 0 {
-		s.patience()
-	}
-	for _, p := range s.waiting[s.sent:] {
-		if p.event.Producer != "" && p.event.Sequence == 0 {
+	for s.sent < len(s.waiting) {
+		p := s.waiting[s.sent]
+		numbered := p.event.Producer != ""
+		switch {
+		case numbered && !s.proven && s.sent > 0:
+			return
+		case numbered && p.event.Sequence == 0 && s.limit > 0 && len(p.event.Payload) > s.limit:
+			s.remove(s.sent)
+			s.end(p, standby.Receipt{}, fmt.Errorf("%w: %d bytes, the group's limit is %d: split it", standby.ErrTooLarge, len(p.event.Payload), s.limit))
+			continue
+		case numbered && p.event.Sequence == 0:
 			p.event.Sequence = s.next
 			s.next++
+		}
+		if s.sent == 0 {
+			s.patience()
 		}
 		p.start = s.st.feed.put(&p.event)
 		s.sent++
@@ -177,7 +191,7 @@ func (s *sender) opened(ctx context.Context, o opened) {
 		return
 	}
 	if s.next == 0 {
-		s.next = o.session.Last + 1
+		s.next, s.proven, s.limit = o.session.Last+1, false, o.session.MaxEventBytes
 	}
 	s.st = s.c.openStream(ctx, o.member)
 	s.send()
@@ -209,117 +223,4 @@ func final(err error) bool {
 		return true
 	}
 	return false
-}
-
-// ended is called when the connection has ended by itself. A request that was
-// refused as a whole did nothing.
-func (s *sender) ended(err error) {
-	var refused *wire.Problem
-	if errors.As(err, &refused) {
-		s.sent = 0
-	}
-	s.broken(err)
-}
-
-// errMoved ends a connection whose events go on at once: elsewhere, or with
-// other numbers.
-var errMoved = errors.New("the events move")
-
-// broken ends the connection. What was on it goes onto the next one; events
-// without a number may not, unless they never left.
-func (s *sender) broken(err error) {
-	st, sent := s.st, s.sent
-	s.st, s.sent = nil, 0
-	st.cancel()
-	left := st.feed.left()
-	st.feed.Close()
-	var keep []*Pending
-	for i, p := range s.waiting {
-		p.maybe = p.maybe || i < sent && p.start < left
-		if p.maybe && p.event.Producer == "" {
-			s.end(p, standby.Receipt{}, &standby.UncertainError{Reason: err.Error(), Remedy: "look for the effect before you send it again: the event has no number"})
-			continue
-		}
-		keep = append(keep, p)
-	}
-	s.waiting = keep
-	switch {
-	case len(s.waiting) == 0:
-	case sent == 0 && errors.Is(err, io.EOF), errors.Is(err, errMoved): // no reason to wait
-	default:
-		s.later(err)
-	}
-}
-
-// result is the outcome of the oldest event on the connection.
-func (s *sender) result(r *standby.Result) {
-	if s.sent == 0 {
-		s.broken(errors.New("an outcome of nothing: is that a member of the group?"))
-		return
-	}
-	p := s.waiting[0]
-	if r.Err == nil && (r.Receipt.Producer != p.event.Producer || r.Receipt.Sequence != p.event.Sequence) {
-		s.broken(fmt.Errorf("the receipt of %q %d for %q %d: is that a member of the group?",
-			r.Receipt.Producer, r.Receipt.Sequence, p.event.Producer, p.event.Sequence))
-		return
-	}
-	var problem *wire.Problem
-	errors.As(r.Err, &problem)
-	switch {
-	case r.Err == nil, problem != nil && problem.Code == wire.OldDuplicate, p.event.Producer == "":
-		s.pop(r)
-		s.wait = 0
-	case problem != nil && (problem.Code == wire.TooLarge || problem.Code == wire.BadRequest):
-		// The event will never be taken, and none after it was: they move up.
-		s.pop(r)
-		for _, q := range s.waiting {
-			if q.event.Sequence != 0 {
-				q.event.Sequence--
-			}
-		}
-		s.next--
-		s.broken(errMoved)
-	case problem != nil && (problem.Code == wire.SessionExpired || problem.Code == wire.Gap || problem.Code == wire.Unauthorized):
-		s.fatal, s.sent = r.Err, 0 // what follows on this connection is refused alike
-		s.drop(r.Err)
-	default:
-		s.broken(r.Err)
-	}
-}
-
-func (s *sender) pop(r *standby.Result) {
-	p := s.waiting[0]
-	s.waiting[0] = nil
-	s.waiting = s.waiting[1:]
-	s.sent--
-	if s.sent > 0 {
-		s.patience()
-	}
-	s.end(p, r.Receipt, r.Err)
-}
-
-func (s *sender) end(p *Pending, r standby.Receipt, err error) {
-	s.bytes -= len(p.event.Payload)
-	p.end(r, err)
-}
-
-// drop ends every event: what may have left is uncertain.
-func (s *sender) drop(err error) {
-	if s.st != nil {
-		left := s.st.feed.left()
-		for i, p := range s.waiting {
-			p.maybe = p.maybe || i < s.sent && p.start < left
-		}
-		s.st.cancel()
-		s.st.feed.Close()
-		s.st, s.sent = nil, 0
-	}
-	for _, p := range s.waiting {
-		e := fmt.Errorf("the event did not happen: %w", err)
-		if p.maybe {
-			e = &standby.UncertainError{Reason: err.Error()}
-		}
-		s.end(p, standby.Receipt{}, e)
-	}
-	s.waiting = nil
 }

@@ -9,7 +9,10 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"time"
 
@@ -24,8 +27,7 @@ type api struct {
 	peer    bool // serves the other members
 	keys    keyring
 	self    string // this member's name
-	limit   int    // the group's limit for a payload; 0 unknown
-	founded *chain.Founding
+	limit   int    // for a payload, here and by the group's settings
 	streams chan struct{}
 	counts  *counts
 }
@@ -36,7 +38,7 @@ func New(cfg Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return http.NewCrossOriginProtection().Handler(newAPI(cfg, keys, false)), nil
+	return newAPI(cfg, keys, false), nil
 }
 
 // Peer is the handler for calls that other members forward over the peer
@@ -51,9 +53,9 @@ func newAPI(cfg Config, keys keyring, peer bool) http.Handler {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &api{cfg: cfg, peer: peer, keys: keys, self: cfg.Group.Status().Member, streams: make(chan struct{}, cfg.Limits.MaxStreams), counts: newCounts()}
+	a := &api{cfg: cfg, peer: peer, keys: keys, self: cfg.Group.Status().Member, streams: make(chan struct{}, cfg.Limits.MaxStreams), counts: newCounts(), limit: cfg.Limits.MaxEventBytes}
 	if f, err := chain.ParseFounding(cfg.Group.Founding()); err == nil {
-		a.founded, a.limit = f, int(f.Settings.MaxEventBytes)
+		a.limit = min(a.limit, int(f.Settings.MaxEventBytes))
 	}
 	return a.contain(a.routes())
 }
@@ -62,44 +64,56 @@ func newAPI(cfg Config, keys keyring, peer bool) http.Handler {
 func (a *api) routes() http.Handler {
 	mux := http.NewServeMux()
 	l := &a.cfg.Limits
-	add := func(pattern string, roles Role, h func(*call) error) {
-		mux.Handle(pattern, a.guarded(roles, h))
+	add := func(method, path string, roles Role, h func(*call) error) {
+		mux.Handle(method+" "+path, a.guarded(roles, h))
+		mux.HandleFunc(path, a.otherMethod(method))
 	}
-	// What only the active can do. Of these, switchover and step-down must not
-	// be done twice.
+	// What only the active can do. Of some nobody but the active knows whether
+	// they were done: no answer is uncertain.
 	const (
 		once  = false
 		again = true
 	)
-	active := func(pattern string, roles Role, max int, timeout time.Duration, repeat bool, h func(*call) error) {
-		add(pattern, roles, func(c *call) error { return a.onActive(c, max, timeout, repeat, h) })
+	active := func(method, path string, roles Role, max int, timeout time.Duration, repeat bool, h func(*call) error) {
+		add(method, path, roles, func(c *call) error { return a.onActive(c, max, timeout, repeat, h) })
 	}
-	add("POST /v1/events", Deliver|Operate, a.events)
-	active("GET /v1/session", Deliver|Operate, 0, l.Timeout, again, a.session)
-	active("POST /v1/query", Read|Operate, l.MaxQueryBytes, l.Timeout, again, a.query)
-	active("POST /v1/sync", Operate, maxBody, l.OperationTimeout, again, a.sync)
-	active("POST /v1/switchover", Operate, maxBody, l.OperationTimeout, once, a.switchover)
-	active("POST /v1/step-down", Operate, maxBody, l.OperationTimeout, once, a.stepDown)
-	active("GET /v1/proof", anyRole, 0, l.Timeout, again, a.proof)
-	active("GET /v1/tree-head", anyRole, 0, l.Timeout, again, a.treeHead)
+	add("POST", "/v1/events", Deliver|Operate, a.events)
+	active("GET", "/v1/session", Deliver|Operate, 0, l.Timeout, again, a.session)
+	active("POST", "/v1/query", Read|Operate, l.MaxQueryBytes, l.Timeout, again, a.query)
+	active("POST", "/v1/sync", Operate, maxBody, l.OperationTimeout, once, a.sync)
+	active("POST", "/v1/switchover", Operate, maxBody, l.OperationTimeout, once, a.switchover)
+	active("POST", "/v1/step-down", Operate, maxBody, l.OperationTimeout, once, a.stepDown)
+	active("GET", "/v1/proof", anyRole, 0, l.Timeout, again, a.proof)
+	active("GET", "/v1/tree-head", anyRole, 0, l.Timeout, again, a.treeHead)
 
 	// What every member knows.
-	add("GET /v1/outputs", Read|Operate, a.outputs)
-	add("GET /v1/watch", anyRole, a.watch)
-	add("GET /v1/status", anyRole, a.status)
-	add("GET /v1/history", anyRole, a.history)
-	add("GET /v1/head", anyRole, a.head)
-	add("GET /v1/founding", anyRole, a.founding)
-	add("GET /metrics", anyRole, a.metrics)
+	add("GET", "/v1/outputs", Read|Operate, a.outputs)
+	add("GET", "/v1/watch", anyRole, a.watch)
+	add("GET", "/v1/status", anyRole, a.status)
+	add("GET", "/v1/history", anyRole, a.history)
+	add("GET", "/v1/head", anyRole, a.head)
+	add("GET", "/v1/founding", anyRole, a.founding)
+	add("GET", "/metrics", anyRole, a.metrics)
 
-	mux.HandleFunc("/livez", a.probe(a.live))
-	mux.HandleFunc("/readyz", a.probe(a.ready))
-	mux.HandleFunc("/active", a.probe(a.serving))
-	mux.HandleFunc("/standby", a.probe(a.standingBy))
+	for path, p := range probes {
+		mux.HandleFunc(path, a.probe(p))
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, wire.Problemf(wire.NotFound, "see docs/api.md", "no call %s %.100q", r.Method, r.URL.Path))
 	})
 	return mux
+}
+
+// otherMethod answers what came to a path by another method than its own.
+func (a *api) otherMethod(method string) http.HandlerFunc {
+	allow := method
+	if method == http.MethodGet {
+		allow = "GET, HEAD"
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", allow)
+		a.fail(w, wire.Problemf(wire.BadMethod, "use "+allow, "%s takes no %.20q", r.URL.Path, r.Method))
+	}
 }
 
 // maxBody bounds the small JSON bodies.
@@ -113,9 +127,12 @@ type call struct {
 	body []byte
 }
 
-// contain keeps a handler's panic from hiding: it is logged with its stack and
-// answered, if nothing was answered yet.
+// contain is around every call. A body has to come in time even if nobody reads
+// it: net/http does so before it answers. Calls that a web page of elsewhere has
+// a browser make are refused. A handler's panic does not hide: it is logged with
+// its stack and answered, if nothing was answered yet.
 func (a *api) contain(h http.Handler) http.Handler {
+	origin := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			p := recover()
@@ -134,6 +151,15 @@ func (a *api) contain(h http.Handler) http.Handler {
 		}
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if r.Body != nil && r.Body != http.NoBody {
+			http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.cfg.Limits.Timeout))
+		}
+		if err := origin.Check(r); err != nil {
+			p := wire.Problemf(wire.Unauthorized, "call from the page's own server", "%v", err)
+			p.Forbidden = true
+			a.fail(w, p)
+			return
+		}
 		h.ServeHTTP(w, r)
 	})
 }
@@ -183,21 +209,26 @@ func writeJSON(w http.ResponseWriter, status int, v any) error {
 	return nil
 }
 
-// read takes in a body of at most max bytes, within the call's time.
+// read takes in a body of at most max bytes, within the call's time. After one
+// that did not come in full the connection is of no more use.
 func (a *api) read(c *call, max int) error {
 	if c.r.Body == nil || c.r.Body == http.NoBody {
 		return nil
 	}
-	rc := http.NewResponseController(c.w)
-	rc.SetReadDeadline(time.Now().Add(a.cfg.Limits.Timeout)) // not all writers can; the server's own limits hold then
-	defer rc.SetReadDeadline(time.Time{})
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, int64(max)))
-	var large *http.MaxBytesError
-	if err != nil && !errors.As(err, &large) {
-		return wire.Problemf(wire.BadRequest, "send it again", "the body could not be read: %v", err)
+	if err == nil {
+		c.body = body
+		http.NewResponseController(c.w).SetReadDeadline(time.Time{})
+		return nil
 	}
-	c.body = body
-	return err
+	c.w.Header().Set("Connection", "close")
+	switch {
+	case errors.As(err, new(*http.MaxBytesError)):
+		return err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return wire.Problemf(wire.TooSlow, "nothing happened: send it again", "the body did not come within %v", a.cfg.Limits.Timeout)
+	}
+	return wire.Problemf(wire.BadRequest, "nothing happened: send it again", "the body could not be read: %v", err)
 }
 
 // decode reads a small JSON object strictly. No body is an empty object.
@@ -217,15 +248,17 @@ func (c *call) decode(v any) error {
 	return nil
 }
 
-// query reads a call's parameters strictly: unknown ones are errors.
-func (c *call) params(names ...string) (map[string]string, error) {
+// params reads a call's parameters strictly: unknown ones are errors.
+func (c *call) params(names ...string) (map[string]string, error) { return params(c.r, names) }
+
+func params(r *http.Request, names []string) (map[string]string, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, wire.Problemf(wire.BadRequest, "write each as name=value, joined by &", "the parameters cannot be read: %v", err)
+	}
 	out := make(map[string]string)
-	for name, values := range c.r.URL.Query() {
-		known := false
-		for _, n := range names {
-			known = known || n == name
-		}
-		if !known || len(values) != 1 {
+	for name, values := range query {
+		if !slices.Contains(names, name) || len(values) != 1 {
 			return nil, wire.Problemf(wire.BadRequest, fmt.Sprintf("this call takes %q", names), "unknown or repeated parameter %.40q", name)
 		}
 		out[name] = values[0]

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"mime"
 	"net/http"
 	"sync"
@@ -23,7 +24,7 @@ func (a *api) events(c *call) error {
 	if err := a.read(c, wire.MaxEventLine(a.cfg.Limits.MaxEventBytes)); err != nil {
 		return err
 	}
-	ev, err := wire.ParseEvent(c.body)
+	ev, err := parseEvent(c.body, a.cfg.Limits.MaxEventBytes)
 	if err != nil {
 		return err
 	}
@@ -32,6 +33,15 @@ func (a *api) events(c *call) error {
 		return res.Err
 	}
 	return writeJSON(c.w, http.StatusOK, &res.Receipt)
+}
+
+// parseEvent refuses what is not to be shown to the group.
+func parseEvent(b []byte, max int) (standby.Event, error) {
+	ev, err := wire.ParseEvent(b)
+	if err == nil && len(ev.Payload) > max {
+		return standby.Event{}, wire.Problemf(wire.TooLarge, "split the event", "the payload has %d bytes, at most %d are allowed here", len(ev.Payload), max)
+	}
+	return ev, err
 }
 
 func problemLine(err error) []byte {
@@ -55,6 +65,9 @@ func (a *api) eventStream(c *call) error {
 	for {
 		lines := src.take()
 		if len(lines) == 0 {
+			if src.cut {
+				panic(http.ErrAbortHandler) // the rest of the body must not pass for the next request
+			}
 			if !s.begun {
 				s.write(nil, true)
 			}
@@ -81,7 +94,7 @@ func (a *api) eventStream(c *call) error {
 			out = wire.AppendResult(out, &r)
 		}
 		if err := s.write(out, true); err != nil {
-			return nil // the reader is gone
+			panic(http.ErrAbortHandler) // the reader is gone, or does not read
 		}
 	}
 }
@@ -96,6 +109,7 @@ type eventLine struct {
 type source struct {
 	rc   *http.ResponseController
 	idle time.Duration
+	max  int // bytes of a payload
 
 	mu     sync.Mutex
 	moved  sync.Cond
@@ -103,12 +117,13 @@ type source struct {
 	bytes  int
 	gather bool // the whole body is on its way: wait for a full batch or the end
 	ended  bool // no more lines come
+	cut    bool // the body did not end, it stopped
 	closed bool // no more lines are wanted
 	done   chan struct{}
 }
 
 func newSource(r *http.Request, rc *http.ResponseController, l *Limits) *source {
-	s := &source{rc: rc, idle: l.IdleTimeout, gather: r.ContentLength > 0, done: make(chan struct{})}
+	s := &source{rc: rc, idle: l.IdleTimeout, max: l.MaxEventBytes, gather: r.ContentLength > 0, done: make(chan struct{})}
 	s.moved.L = &s.mu
 	go s.read(wire.NewLines(r.Body, wire.MaxEventLine(l.MaxEventBytes)))
 	return s
@@ -123,13 +138,16 @@ func (s *source) read(lines *wire.Lines) {
 		case errors.Is(err, wire.ErrLongLine):
 			l.err = &wire.Problem{Code: wire.TooLarge, Text: err.Error(), Remedy: "split the event"}
 		case err != nil: // the end, or the connection is gone
+			if err == io.EOF {
+				s.rc.SetReadDeadline(time.Time{})
+			}
 			s.mu.Lock()
-			s.ended = true
+			s.ended, s.cut = true, err != io.EOF
 			s.moved.Broadcast()
 			s.mu.Unlock()
 			return
 		default:
-			l.ev, l.err = wire.ParseEvent(b)
+			l.ev, l.err = parseEvent(b, s.max)
 		}
 		if !s.put(l) {
 			return
@@ -176,6 +194,8 @@ func (s *source) take() []eventLine {
 }
 
 // close ends the reading: the body must not be read once the call has returned.
+// After the body's end net/http itself reads on, to see whether the caller is
+// still there, and would take a deadline for its going.
 func (s *source) close() {
 	s.mu.Lock()
 	s.closed = true
@@ -188,5 +208,4 @@ func (s *source) close() {
 	}
 	s.mu.Unlock()
 	<-s.done
-	s.rc.SetReadDeadline(time.Time{})
 }

@@ -33,6 +33,10 @@ func (a *api) outputs(c *call) error {
 	if limit == 0 {
 		limit = math.MaxUint64
 	}
+	if c.r.Method == http.MethodHead {
+		c.w.Header().Set("Content-Type", wire.NDJSON)
+		return nil
+	}
 	next := a.cfg.Group.OutputsNext()
 	if !follow {
 		limit = min(limit, max(next, from)-from)
@@ -78,6 +82,10 @@ func (a *api) watch(c *call) error {
 	limit, err := number(params, "limit", 0)
 	if err != nil {
 		return err
+	}
+	if c.r.Method == http.MethodHead {
+		c.w.Header().Set("Content-Type", wire.NDJSON)
+		return nil
 	}
 	s, err := a.open(c.w, wire.NDJSON)
 	if err != nil {

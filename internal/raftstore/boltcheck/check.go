@@ -110,10 +110,12 @@ func (w *walker) page(id uint64, depth int, low, high []byte) error {
 	if _, err := w.r.ReadAt(b, int64(id)*w.pageSize); err != nil {
 		return bad(err.Error())
 	}
-	return w.elements(b, depth, low, high, bad)
+	return w.elements(b, depth, false, low, high, bad)
 }
 
-func (w *walker) elements(b []byte, depth int, low, high []byte, bad func(string) error) error {
+// elements walks what a page refers to. A bucket whose page is within its
+// element has no buckets in it: bbolt gives those pages of their own.
+func (w *walker) elements(b []byte, depth int, inline bool, low, high []byte, bad func(string) error) error {
 	flags, count := binary.LittleEndian.Uint16(b[8:]), int(binary.LittleEndian.Uint16(b[10:]))
 	if flags != flagBranch && flags != flagLeaf {
 		return bad(fmt.Sprintf("flags %#x", flags))
@@ -160,6 +162,8 @@ func (w *walker) elements(b []byte, depth int, low, high []byte, bad func(string
 			}
 		case e.flags > bucketLeaf:
 			return bad(fmt.Sprintf("element %d has flags %#x", i, e.flags))
+		case e.flags == bucketLeaf && inline:
+			return bad(fmt.Sprintf("element %d is a bucket within an inline bucket", i))
 		case e.flags == bucketLeaf:
 			if len(e.value) < 16 {
 				return bad(fmt.Sprintf("bucket %d is cut", i))
@@ -171,11 +175,11 @@ func (w *walker) elements(b []byte, depth int, low, high []byte, bad func(string
 				}
 				continue
 			}
-			inline := e.value[16:]
-			if len(inline) < headSize || binary.LittleEndian.Uint16(inline[8:]) != flagLeaf {
+			within := e.value[16:]
+			if len(within) < headSize || binary.LittleEndian.Uint16(within[8:]) != flagLeaf {
 				return bad(fmt.Sprintf("bucket %d has no page", i))
 			}
-			if err := w.elements(inline, depth+1, nil, nil, bad); err != nil {
+			if err := w.elements(within, depth+1, true, nil, nil, bad); err != nil {
 				return err
 			}
 		}
