@@ -84,7 +84,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	for i := range cfg.Cases {
 		c := &cfg.Cases[i]
 		if len(cfg.Group.Members) > 0 {
-			c.Members = len(cfg.Group.Members)
+			c.Members, c.Store = len(cfg.Group.Members), "as configured"
 		}
 		runs := make([][]Result, 1+len(cfg.Floors))
 		for range cfg.Runs {
@@ -188,5 +188,5 @@ func (cfg *Config) run(ctx context.Context, name string, c *Case) (_ *Result, er
 
 // profile names a profile's file, without its end.
 func (cfg *Config) profile(c *Case, who string) string {
-	return filepath.Join(cfg.Profile, fmt.Sprintf("%s-%dB-c%d-b%d-m%d-%s", c.Path, c.Payload, c.Concurrency, c.Batch, c.Members, who))
+	return filepath.Join(cfg.Profile, fmt.Sprintf("%s-%s-%dB-c%d-b%d-m%d-%s", c.Path, c.Store, c.Payload, c.Concurrency, c.Batch, c.Members, who))
 }

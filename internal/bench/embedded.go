@@ -30,6 +30,7 @@ func openEmbedded(ctx context.Context, base string, c *Case) (system, error) {
 	for _, name := range p.names {
 		cfg, err := p.config(name)
 		if err == nil {
+			cfg.Store = c.Store
 			cfg.New = func() host.Daemon { return kv.New() }
 			var g *standby.Group
 			if g, err = standby.Open(cfg); err == nil {

@@ -46,7 +46,7 @@ func openProcesses(ctx context.Context, cfg *Config, c *Case) (system, error) {
 			args = []string{"bench-member", "--cpu-profile", cfg.profile(c, name)}
 		}
 		s.members = append(s.members, &member{name: name, Process: local.Process{
-			Program: cfg.Program, Log: p.log(name), Args: append(args, "--config", filepath.Join(p.member(name), found.ConfigFile)),
+			Program: cfg.Program, Log: p.log(name), Args: append(args, "--config", filepath.Join(p.member(name), found.ConfigFile), "--raft-store", string(c.Store)),
 		}})
 	}
 	if err := s.start(ctx); err != nil {

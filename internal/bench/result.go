@@ -67,9 +67,12 @@ func thisMachine(version string) Machine {
 
 // result puts a run's numbers together.
 func (c *Case) result(name string, t *tally, d time.Duration, members, load usage) Result {
-	n := float64(t.events)
+	n, store := float64(t.events), string(c.Store)
+	if name == Stock {
+		store = "raft-boltdb, bare"
+	}
 	return Result{
-		Name: name, Path: c.Path, Store: storeOf(name), Payload: c.Payload, Concurrency: c.Concurrency, Batch: c.Batch, Members: c.Members, Rate: c.Rate, Runs: 1,
+		Name: name, Path: c.Path, Store: store, Payload: c.Payload, Concurrency: c.Concurrency, Batch: c.Batch, Members: c.Members, Rate: c.Rate, Runs: 1,
 		Events: t.events, EventsPerS: round(n / d.Seconds()), Unsent: t.unsent,
 		P50: t.latency.quantile(0.5), P99: t.latency.quantile(0.99), P999: t.latency.quantile(0.999), Max: micros(t.latency.max),
 		CPU: round(micros(members.cpu) / n), LoadCPU: round(micros(load.cpu) / n), RSS: round(float64(members.rss) / (1 << 20)),
