@@ -9,6 +9,7 @@ import (
 
 	"github.com/understudy-ha/understudy/chain"
 	"github.com/understudy-ha/understudy/fsm"
+	"github.com/understudy-ha/understudy/internal/durable"
 	"github.com/understudy-ha/understudy/internal/history"
 	"github.com/understudy-ha/understudy/internal/outputs"
 )
@@ -130,6 +131,35 @@ func (a *archive) reset(tip *chain.Tip) {
 		a.hole.notify()
 	}
 }
+
+// scrub compares a part of the history, from a position on, with itself, and
+// gives the position to go on from. What is damaged is cut off: a hole that is
+// healed like any other. Nothing else would find it before a proof needs it.
+func (a *archive) scrub(from uint64) uint64 {
+	next, err := a.hist.Scrub(from, scrubLinks)
+	if !errors.Is(err, durable.ErrDamaged) {
+		return next
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if next, err = a.hist.Scrub(next, 1); !errors.Is(err, durable.ErrDamaged) {
+		return next // it was being cut while it was read
+	}
+	a.log.Error("the history is damaged and fetched again", "from", next, "err", err)
+	err = a.hist.Truncate(next)
+	if err == nil && next == 0 {
+		err = a.hist.Append([]chain.Link{a.root})
+	}
+	if err != nil {
+		a.log.Error("the history cannot be cut", "err", err)
+	}
+	a.waiting, a.dropped = nil, true
+	a.hole.notify()
+	return next
+}
+
+// scrubLinks is how many links are compared at a time: some ten milliseconds.
+const scrubLinks = 8192
 
 // sync makes everything appended so far durable.
 func (a *archive) sync() error {
