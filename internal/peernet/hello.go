@@ -36,8 +36,28 @@ type gate struct {
 	refusals map[string]Refusal
 }
 
-func newGate(id Identity, key chain.Keypair, roster chain.Roster, memory durable.FS) *gate {
-	return &gate{id: id, key: key, roster: roster, memory: memory, known: make(map[string]Identity), refusals: make(map[string]Refusal)}
+// newGate reads what this member remembers of the others. Without it, it could
+// let in a disk that was wiped: damage ends the start.
+func newGate(id Identity, key chain.Keypair, roster chain.Roster, memory durable.FS) (*gate, error) {
+	g := &gate{id: id, key: key, roster: roster, memory: memory, known: make(map[string]Identity), refusals: make(map[string]Refusal)}
+	for _, m := range roster.Members {
+		b, err := durable.ReadSealed(memory, m.Name, 24)
+		switch {
+		case err == nil && len(b) == 24:
+			g.known[m.Name] = Identity{StoreID: [16]byte(b[:16]), Starts: binary.BigEndian.Uint64(b[16:])}
+		case !errors.Is(err, os.ErrNotExist):
+			return nil, fmt.Errorf("what this member remembers of %q: %w: restore its data directory whole, or rejoin it with an empty one", m.Name, damaged(err))
+		}
+	}
+	return g, nil
+}
+
+// damaged is err, or that the content is not what was written.
+func damaged(err error) error {
+	if err == nil {
+		return durable.ErrDamaged
+	}
+	return err
 }
 
 // shake says hello on a new connection. want is the member that was dialled,
@@ -170,22 +190,12 @@ func (g *gate) remember(p Identity) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	known, ok := g.known[p.Member]
-	if !ok {
-		b, err := durable.ReadSealed(g.memory, p.Member, 24)
-		switch {
-		case err == nil && len(b) == 24:
-			known, ok = Identity{StoreID: [16]byte(b[:16]), Starts: binary.BigEndian.Uint64(b[16:])}, true
-		case !errors.Is(err, os.ErrNotExist):
-			return fmt.Errorf("what this member remembers of %q cannot be read: %w", p.Member, err)
-		}
-	}
 	switch {
 	case ok && known.StoreID != p.StoreID:
 		return fmt.Errorf("%q has another store than before: its disk was wiped or replaced; the operator must rejoin it", p.Member)
 	case ok && p.Starts < known.Starts:
 		return fmt.Errorf("the store of %q was started %d times and is now at %d: its disk was put back to an earlier state; the operator must rejoin it", p.Member, known.Starts, p.Starts)
 	case ok && p.Starts == known.Starts:
-		g.known[p.Member] = known
 		return nil
 	}
 	if err := durable.WriteSealed(g.memory, p.Member, binary.BigEndian.AppendUint64(append([]byte(nil), p.StoreID[:]...), p.Starts)); err != nil {
