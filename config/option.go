@@ -61,6 +61,7 @@ func Options() []Option {
 		{"sync_interval", "5s", "time between checkpoints", duration},
 		{"sign_interval", "500ms", "shortest time between signed tree heads", duration},
 		{"stall_timeout", "2s", "time without progress of disk or daemon before the active steps down", duration},
+		{"raft_store", "file", "what keeps the Raft log: file or boltdb; the other one's data is migrated at the start", text},
 		{"verify_sync", "turns", "which standbys verify a checkpoint by replay: turns, all or off", text},
 		{"standby_mode", "warm", "warm: restore at each sync; hot: apply each committed event at once", text},
 		{"crash_detection", "true", "elect at once when the active's process is seen to be gone", yes},

@@ -61,11 +61,6 @@ func newCluster(t testing.TB, n int, daemon func() host.Daemon, tune ...func(*Co
 }
 
 func newClusterOf(t testing.TB, f *chain.Founding, daemon func() host.Daemon, tune ...func(*Config)) *cluster {
-	return newClusterThen(t, f, daemon, func(*cluster) {}, tune...)
-}
-
-// newClusterThen hands the cluster over before its members start.
-func newClusterThen(t testing.TB, f *chain.Founding, daemon func() host.Daemon, made func(*cluster), tune ...func(*Config)) *cluster {
 	c := &cluster{t: t, sw: peernet.NewSwitch(), f: f, members: make(map[string]*machine), daemon: daemon}
 	c.tune = func(cfg *Config) {
 		for _, f := range tune {
@@ -74,9 +69,6 @@ func newClusterThen(t testing.TB, f *chain.Founding, daemon func() host.Daemon, 
 	}
 	for _, m := range f.Roster.Members {
 		c.members[m.Name] = newMachine(m.Name)
-	}
-	made(c)
-	for _, m := range f.Roster.Members {
 		c.start(m.Name)
 	}
 	t.Cleanup(c.stop)

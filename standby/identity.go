@@ -17,16 +17,19 @@ import (
 	"github.com/understudy-ha/understudy/internal/raftstore"
 )
 
-// identityFile names the store: its random id and how often it was started.
-// Both go into the peer handshake, where the other members remember them, so
-// that a wiped or rolled-back disk cannot vote under its old name.
+// identityFile names the store: its random id, how often it was started, and a
+// random mark of each of the newest starts. All go into the peer handshake,
+// where the other members remember them, so that a wiped or rolled-back disk
+// cannot vote under its old name.
 const identityFile = "identity"
+
+const identitySize = 16 + 8 + len(peernet.Marks{})*8
 
 // identity reads the store's identity, or makes one for an empty directory,
 // and counts this start, durably, before anything else is done.
 func (g *Group) identity() (peernet.Identity, error) {
 	id := peernet.Identity{Group: g.cfg.Founding.Group, Origin: g.cfg.Founding.Origin(), Member: g.cfg.Member}
-	data, err := durable.ReadSealed(g.fs, identityFile, 64)
+	data, err := durable.ReadSealed(g.fs, identityFile, int64(identitySize))
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		names, err := g.fs.List(".")
@@ -41,19 +44,28 @@ func (g *Group) identity() (peernet.Identity, error) {
 		}
 	case err != nil:
 		return id, fmt.Errorf("data directory %s: %w: this member's disk is damaged; restore it or rejoin the member with an empty one", g.cfg.Dir, err)
-	case len(data) != 24:
-		return id, fmt.Errorf("data directory %s: the %s file has %d bytes, 24 are right", g.cfg.Dir, identityFile, len(data))
+	case len(data) != identitySize:
+		return id, fmt.Errorf("data directory %s: the %s file has %d bytes, %d are right", g.cfg.Dir, identityFile, len(data), identitySize)
 	default:
 		copy(id.StoreID[:], data)
 		id.Starts = binary.BigEndian.Uint64(data[16:])
+		for i := range id.Marks {
+			copy(id.Marks[i][:], data[24+8*i:])
+		}
 	}
 	id.Starts++
-	return id, durable.WriteSealed(g.fs, identityFile, binary.BigEndian.AppendUint64(id.StoreID[:], id.Starts))
+	id.Marks = id.Marks.Next()
+	data = binary.BigEndian.AppendUint64(id.StoreID[:], id.Starts)
+	for _, m := range id.Marks {
+		data = append(data, m[:]...)
+	}
+	return id, durable.WriteSealed(g.fs, identityFile, data)
 }
 
 func (g *Group) openStores(ctx context.Context) (*raftstore.Stores, error) {
 	o := raftstore.Options{
-		Logger: g.log, WarnAfter: g.cfg.StallTimeout / 2, FatalAfter: 5 * g.cfg.StallTimeout,
+		Store:  raftstore.Kind(g.cfg.Store),
+		Logger: g.log, Syncs: &g.syncs, WarnAfter: g.cfg.StallTimeout / 2, FatalAfter: 5 * g.cfg.StallTimeout,
 		OnFatal: func(err error) { g.fail(fmt.Errorf("the raft store failed: %w", err)) },
 	}
 	if g.cfg.Env != nil {
@@ -108,6 +120,6 @@ func (g *Group) listen() (peernet.Network, error) {
 	}
 	return peernet.Listen(peernet.Config{
 		Identity: g.id, Roster: g.cfg.Founding.Roster, Key: g.cfg.Keys.Log,
-		Listen: g.cfg.Listen, Peers: g.cfg.Peers, TLS: tls, Memory: memory, Logger: g.log,
+		Listen: g.cfg.Listen, Peers: g.cfg.Peers, TLS: tls, Memory: memory, Logger: g.log, Traffic: &g.traffic,
 	})
 }

@@ -211,6 +211,16 @@ func (n *node) relinquish(ctx context.Context, cause error) {
 		}
 	}
 	g.transfers = append(g.transfers, time.Now())
+	// A Raft whose disk hangs cannot hand over: the watchdog has seen to it.
+	tick := time.NewTicker(max(g.cfg.StallTimeout/8, time.Millisecond))
+	defer tick.Stop()
+	for n.raft.State() == raft.Leader && n.stores.Stalled() > 0 {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 	if n.raft.State() != raft.Leader {
 		return
 	}

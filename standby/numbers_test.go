@@ -31,7 +31,7 @@ func TestNumberOfAnotherEvent(t *testing.T) {
 		require.NoError(t, res[2].Err)
 		require.True(t, res[2].Receipt.Duplicate)
 		require.Equal(t, res[0].Receipt.Link, res[2].Receipt.Link)
-		c.acked = append(c.acked, ack{ev: Event{Producer: "p", Sequence: 2, Payload: []byte("a")}, r: res[0].Receipt})
+		c.acked = append(c.acked, ack{Event{Producer: "p", Sequence: 2, Payload: []byte("a")}, res[0].Receipt, ""})
 		c.check()
 	})
 }

@@ -1,7 +1,6 @@
 package standby
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,9 +14,8 @@ import (
 
 	"github.com/understudy-ha/understudy/continuity"
 	"github.com/understudy-ha/understudy/host"
+	"github.com/understudy-ha/understudy/internal/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the expected output of the scenarios")
 
 // TestScenarios runs testdata/*.txt: a command a line, what it prints indented
 // under it, # for comments. A group has no output that depends on chance:
@@ -33,7 +31,7 @@ func TestScenarios(t *testing.T) {
 			require.NoError(t, err)
 			var got string
 			simulate(t, func(t *testing.T) { got = play(t, string(text)) })
-			if *update {
+			if golden.Updating() {
 				require.NoError(t, os.WriteFile(file, []byte(got), 0o644))
 				return
 			}

@@ -7,13 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/raft"
 	"github.com/stretchr/testify/require"
 
 	"github.com/understudy-ha/understudy/chain"
 	"github.com/understudy-ha/understudy/host"
-	"github.com/understudy-ha/understudy/internal/raftstore"
-	"github.com/understudy-ha/understudy/internal/testkit"
 )
 
 // sleepy hangs on what it is told to hang on, until it is released.
@@ -120,47 +117,16 @@ func TestTooManyHangsEndTheProcess(t *testing.T) {
 	})
 }
 
-// stalling is a log store whose disk can stop.
-type stalling struct {
-	*raft.InmemStore
-	mu   sync.Mutex
-	gate chan struct{} // writes wait while it is open
-}
-
-func (s *stalling) StoreLogs(l []*raft.Log) error {
-	s.mu.Lock()
-	gate := s.gate
-	s.mu.Unlock()
-	if gate != nil {
-		<-gate
-	}
-	return s.InmemStore.StoreLogs(l)
-}
-
-func (s *stalling) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
-
-func (s *stalling) stop() (resume func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	gate := make(chan struct{})
-	s.gate = gate
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.gate = nil
-		close(gate)
-	}
-}
-
 // An active whose disk stops steps down within the stall timeout, says why, and
 // is active again only when it has been well for a while. Raft alone keeps it
 // for good.
 func TestStalledDiskEndsTheRole(t *testing.T) {
 	simulate(t, func(t *testing.T) {
-		c, disks := stallingCluster(t)
+		c := newCluster(t, 3, newTally)
 		c.must("p", 1, "x")
 		old := c.active()
-		resume := disks[old.cfg.Member].stop()
+		disk := c.members[old.cfg.Member].disk
+		disk.stall()
 		stopped := time.Now()
 		_, err := old.Deliver(t.Context(), Event{Producer: "p", Sequence: 2, Payload: []byte("y")})
 		require.ErrorIs(t, err, ErrUncertain)
@@ -168,7 +134,7 @@ func TestStalledDiskEndsTheRole(t *testing.T) {
 		require.Less(t, time.Since(stopped), 2*old.cfg.StallTimeout+time.Second)
 		require.Greater(t, r.Term, uint64(2))
 		require.Contains(t, fmt.Sprint(old.Status().Notes), "the disk has not finished a write")
-		resume()
+		disk.repair()
 		c.must("p", 3, "z")
 		require.ErrorContains(t, old.eligible(), "recovers")
 		time.Sleep((recovery + 1) * old.cfg.StallTimeout)
@@ -180,33 +146,18 @@ func TestStalledDiskEndsTheRole(t *testing.T) {
 // A disk that does not come back ends the process. In real time: a future of
 // Raft's never returns then, which a simulation would not let pass.
 func TestDeadDiskEndsTheProcess(t *testing.T) {
-	c, disks := stallingCluster(t, func(cfg *Config) {
+	c := newCluster(t, 3, newTally, func(cfg *Config) {
 		cfg.StallTimeout = 200 * time.Millisecond
 		cfg.Heartbeat, cfg.Election, cfg.Lease = 500*time.Millisecond, 500*time.Millisecond, 250*time.Millisecond
 	})
 	c.must("p", 1, "x")
 	old := c.active()
-	resume := disks[old.cfg.Member].stop()
+	disk := c.members[old.cfg.Member].disk
+	disk.stall()
 	c.must("p", 2, "y")
 	c.eventually("the member ends", func() bool { return old.Err() != nil })
 	require.ErrorContains(t, old.Err(), "has not returned")
-	resume()
+	disk.repair()
 	c.kill(old.cfg.Member)
 	c.check()
-}
-
-// stallingCluster is one whose members' disks can be stopped.
-func stallingCluster(t *testing.T, tune ...func(*Config)) (*cluster, map[string]*stalling) {
-	disks := make(map[string]*stalling)
-	var c *cluster
-	made := func(m *cluster) { c = m }
-	newClusterThen(t, testkit.Founding(3), newTally, made, append(tune, func(cfg *Config) {
-		m := c.members[cfg.Member]
-		disk := &stalling{InmemStore: m.log.InmemStore}
-		disks[cfg.Member] = disk
-		cfg.Env.Stores = func(o raftstore.Options) (*raftstore.Stores, error) {
-			return raftstore.Harden(disk, m.log, m.snaps, o)
-		}
-	})...)
-	return c, disks
 }

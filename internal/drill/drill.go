@@ -124,8 +124,8 @@ type drill struct {
 func (d *drill) run(ctx context.Context) (*Report, error) {
 	d.cfg.Progress("starting three members of a %s group in %s", d.cfg.Daemon, d.cfg.Dir)
 	for _, m := range d.group.members {
-		if err := m.start(); err != nil {
-			return nil, err
+		if err := m.Start(); err != nil {
+			return nil, fmt.Errorf("member %s: %w", m.name, err)
 		}
 	}
 	if err := d.group.healthy(ctx); err != nil {

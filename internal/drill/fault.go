@@ -25,11 +25,11 @@ func Faults() []Fault { return []Fault{Kill, Term, Pause, Switchover} }
 func (f Fault) inject(ctx context.Context, m *member, c *client.Client) error {
 	switch f {
 	case Kill:
-		return m.signal(syscall.SIGKILL)
+		return m.Signal(syscall.SIGKILL)
 	case Term:
-		return m.signal(syscall.SIGTERM)
+		return m.Signal(syscall.SIGTERM)
 	case Pause:
-		return m.signal(syscall.SIGSTOP)
+		return m.Signal(syscall.SIGSTOP)
 	default:
 		_, err := c.Switchover(ctx, "")
 		return err
@@ -40,12 +40,12 @@ func (f Fault) inject(ctx context.Context, m *member, c *client.Client) error {
 func (f Fault) heal(ctx context.Context, m *member) error {
 	switch f {
 	case Kill, Term:
-		if err := m.wait(ctx); err != nil {
+		if err := m.Wait(ctx); err != nil {
 			return err
 		}
-		return m.start()
+		return m.Start()
 	case Pause:
-		return m.signal(syscall.SIGCONT)
+		return m.Signal(syscall.SIGCONT)
 	}
 	return nil
 }

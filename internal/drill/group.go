@@ -4,16 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"time"
 
 	"github.com/understudy-ha/understudy/chain"
 	"github.com/understudy-ha/understudy/internal/found"
+	"github.com/understudy-ha/understudy/internal/local"
 	"github.com/understudy-ha/understudy/standby"
 	"github.com/understudy-ha/understudy/standby/client"
 )
@@ -28,16 +24,13 @@ type group struct {
 
 // member is one process and its directory.
 type member struct {
-	name, dir, url, program string
-	client                  *client.Client // asks this member alone
-	flags                   []string
-	cmd                     *exec.Cmd
-	exited                  chan struct{}
-	log                     string
+	local.Process
+	name, url string
+	client    *client.Client // asks this member alone
 }
 
 func newGroup(cfg *Config) (*group, error) {
-	ports, err := freePorts(6)
+	ports, err := local.FreePorts(6)
 	if err != nil {
 		return nil, err
 	}
@@ -56,27 +49,15 @@ func newGroup(cfg *Config) (*group, error) {
 			return nil, err
 		}
 		g.members = append(g.members, &member{
-			name: m.Name, dir: filepath.Join(dir, m.Name), url: "http://" + m.API, client: c,
-			log: filepath.Join(cfg.Dir, m.Name+".log"), program: cfg.Program,
-			flags: []string{"--profile", cfg.Profile, "--sync-interval", "2s"},
+			name: m.Name, url: "http://" + m.API, client: c,
+			Process: local.Process{
+				Program: cfg.Program, Log: filepath.Join(cfg.Dir, m.Name+".log"),
+				Args: []string{"run", "--config", filepath.Join(dir, m.Name, found.ConfigFile), "--profile", cfg.Profile, "--sync-interval", "2s"},
+			},
 		})
 	}
 	g.client, err = client.New(client.Config{Members: g.urls(), StallTimeout: 2 * time.Second})
 	return g, err
-}
-
-// freePorts finds addresses on loopback that nobody uses now.
-func freePorts(n int) ([]string, error) {
-	var addrs []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		addrs = append(addrs, l.Addr().String())
-	}
-	return addrs, nil
 }
 
 func (g *group) urls() []string {
@@ -96,59 +77,9 @@ func (g *group) member(name string) (*member, error) {
 	return nil, fmt.Errorf("no member is called %q", name)
 }
 
-// start runs the member's process. It dies with this one.
-func (m *member) start() error {
-	log, err := os.OpenFile(m.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	m.cmd = exec.Command(m.program, append([]string{"run", "--config", filepath.Join(m.dir, found.ConfigFile)}, m.flags...)...)
-	m.cmd.Stdout, m.cmd.Stderr = log, log
-	for _, kv := range os.Environ() { // the user's own settings are for the user's own group
-		if !strings.HasPrefix(kv, "UNDERSTUDY_") {
-			m.cmd.Env = append(m.cmd.Env, kv)
-		}
-	}
-	m.cmd.SysProcAttr = detached()
-	if err := m.cmd.Start(); err != nil {
-		return fmt.Errorf("member %s: %w", m.name, err)
-	}
-	cmd, exited := m.cmd, make(chan struct{})
-	m.exited = exited
-	go func() {
-		cmd.Wait()
-		close(exited)
-	}()
-	return nil
-}
-
-func (m *member) running() bool {
-	select {
-	case <-m.exited:
-		return false
-	default:
-		return m.cmd != nil
-	}
-}
-
-func (m *member) signal(s syscall.Signal) error { return m.cmd.Process.Signal(s) }
-
-func (m *member) wait(ctx context.Context) error {
-	select {
-	case <-m.exited:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 func (g *group) killAll() {
 	for _, m := range g.members {
-		if m.cmd != nil && m.running() {
-			m.signal(syscall.SIGKILL)
-			<-m.exited
-		}
+		m.Kill()
 		m.client.Close(context.Background())
 	}
 	g.client.Close(context.Background())
@@ -186,8 +117,8 @@ func (g *group) healthy(ctx context.Context) error {
 	return g.await(ctx, "waiting for three healthy members", func(ctx context.Context) error {
 		actives := 0
 		for _, m := range g.members {
-			if !m.running() {
-				return fmt.Errorf("member %s %w: see %s", m.name, errEnded, m.log)
+			if !m.Running() {
+				return fmt.Errorf("member %s %w: see %s", m.name, errEnded, m.Log)
 			}
 			st, err := m.client.Status(ctx)
 			if err != nil {
@@ -235,7 +166,7 @@ func (g *group) promoted(ctx context.Context, term uint64, not *member) (*member
 	var is *member
 	err := g.await(ctx, "waiting for a promotion", func(ctx context.Context) error {
 		for _, m := range g.members {
-			if m == not || !m.running() {
+			if m == not || !m.Running() {
 				continue
 			}
 			st, err := m.client.Status(ctx)

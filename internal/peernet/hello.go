@@ -20,7 +20,7 @@ const handshakeTimeout = 5 * time.Second
 
 const (
 	helloMagic = "USP1"
-	maxHello   = 512
+	maxHello   = 1024
 	maxReason  = 512
 )
 
@@ -41,10 +41,12 @@ type gate struct {
 func newGate(id Identity, key chain.Keypair, roster chain.Roster, memory durable.FS) (*gate, error) {
 	g := &gate{id: id, key: key, roster: roster, memory: memory, known: make(map[string]Identity), refusals: make(map[string]Refusal)}
 	for _, m := range roster.Members {
-		b, err := durable.ReadSealed(memory, m.Name, 24)
+		b, err := durable.ReadSealed(memory, m.Name, memorySize)
 		switch {
-		case err == nil && len(b) == 24:
-			g.known[m.Name] = Identity{StoreID: [16]byte(b[:16]), Starts: binary.BigEndian.Uint64(b[16:])}
+		case err == nil && len(b) == memorySize:
+			known := Identity{StoreID: [16]byte(b[:16]), Starts: binary.BigEndian.Uint64(b[16:])}
+			copy(known.Marks[0][:], b[24:])
+			g.known[m.Name] = known
 		case !errors.Is(err, os.ErrNotExist):
 			return nil, fmt.Errorf("what this member remembers of %q: %w: restore its data directory whole, or rejoin it with an empty one", m.Name, damaged(err))
 		}
@@ -136,6 +138,9 @@ func (g *gate) hello(role byte, binding, nonce []byte) ([]byte, error) {
 	b := append([]byte(helloMagic), g.id.Origin[:]...)
 	b = append(b, g.id.StoreID[:]...)
 	b = binary.BigEndian.AppendUint64(b, g.id.Starts)
+	for _, m := range g.id.Marks {
+		b = append(b, m[:]...)
+	}
 	for _, s := range []string{g.id.Group, g.id.Member} {
 		b = append(append(b, byte(len(s))), s...)
 	}
@@ -151,7 +156,8 @@ func helloDigest(role byte, body, binding, nonce []byte) []byte {
 // judge reads a hello and decides.
 func (g *gate) judge(b []byte, role byte, binding, nonce []byte, want string) (Identity, error) {
 	var p Identity
-	const fixed = 4 + 32 + 16 + 8
+	const marks = 4 + 32 + 16 + 8
+	const fixed = marks + len(p.Marks)*len(p.Marks[0])
 	if len(b) < fixed+2+64 || string(b[:4]) != helloMagic {
 		return p, errors.New("that is no hello of this protocol version")
 	}
@@ -159,6 +165,9 @@ func (g *gate) judge(b []byte, role byte, binding, nonce []byte, want string) (I
 	copy(p.Origin[:], body[4:])
 	copy(p.StoreID[:], body[36:])
 	p.Starts = binary.BigEndian.Uint64(body[52:])
+	for i := range p.Marks {
+		copy(p.Marks[i][:], body[marks+i*len(p.Marks[i]):])
+	}
 	rest := body[fixed:]
 	for _, s := range []*string{&p.Group, &p.Member} {
 		if len(rest) < 1 || len(rest) < 1+int(rest[0]) {
@@ -190,20 +199,28 @@ func (g *gate) remember(p Identity) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	known, ok := g.known[p.Member]
+	since := p.Starts - known.Starts // starts that this member does not know of
 	switch {
 	case ok && known.StoreID != p.StoreID:
 		return fmt.Errorf("%q has another store than before: its disk was wiped or replaced; the operator must rejoin it", p.Member)
 	case ok && p.Starts < known.Starts:
 		return fmt.Errorf("the store of %q was started %d times and is now at %d: its disk was put back to an earlier state; the operator must rejoin it", p.Member, known.Starts, p.Starts)
-	case ok && p.Starts == known.Starts:
+	case ok && since < uint64(len(p.Marks)) && p.Marks[since] != known.Marks[0]:
+		return fmt.Errorf("the store of %q does not know of its own start %d: its disk was put back to an earlier state; the operator must rejoin it", p.Member, known.Starts)
+	case ok && since == 0:
 		return nil
 	}
-	if err := durable.WriteSealed(g.memory, p.Member, binary.BigEndian.AppendUint64(append([]byte(nil), p.StoreID[:]...), p.Starts)); err != nil {
+	b := binary.BigEndian.AppendUint64(append([]byte(nil), p.StoreID[:]...), p.Starts)
+	if err := durable.WriteSealed(g.memory, p.Member, append(b, p.Marks[0][:]...)); err != nil {
 		return fmt.Errorf("this member cannot remember %q: %w", p.Member, err)
 	}
-	g.known[p.Member] = Identity{StoreID: p.StoreID, Starts: p.Starts}
+	g.known[p.Member] = p
 	return nil
 }
+
+// memorySize is what is kept of a peer: store id, starts, and the mark of the
+// newest start.
+const memorySize = 16 + 8 + 8
 
 // maxRefusals bounds the refusals that are kept.
 const maxRefusals = 16

@@ -54,7 +54,8 @@ func (s *Switch) Heal() {
 	s.set(func() { clear(s.cut); clear(s.slow); s.wait, s.lose = 0, 0 })
 }
 
-// Reset ends all connections of a member, which goes on listening.
+// Reset ends all connections of a member, which goes on listening. What is on
+// its way is lost.
 func (s *Switch) Reset(member string) {
 	s.mu.Lock()
 	n := s.nets[member]

@@ -6,8 +6,9 @@
 // in a hello: group, origin, member, the random id of their store and how
 // often it was started, signed with the member's log key over a value that is
 // bound to this very connection. Every member remembers, durably, the store id
-// and the start count of every other: a disk that was wiped or put back to an
-// earlier day is refused under its old name.
+// and the newest start of every other: a disk that was wiped or put back to an
+// earlier day is refused under its old name. (One that was copied while it was
+// in use, and put back, looks like one that crashed then.)
 //
 // [Listen] is the real one, over mutual TLS 1.3. A [Switch] makes networks in
 // memory for simulations, with the same hello and with faults.
@@ -15,6 +16,7 @@ package peernet
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -36,6 +38,20 @@ type Identity struct {
 	Member  string
 	StoreID [16]byte // random, made with the store
 	Starts  uint64   // rises at every start of the store
+	Marks   Marks    // by which one start is told from another with the same number
+}
+
+// Marks are random numbers, one for each of a store's newest starts, newest
+// first. A store that was put back to an earlier state and started again has
+// another mark where its peers remember one, however often it is started.
+type Marks [64][8]byte
+
+// Next are the marks after another start.
+func (m *Marks) Next() Marks {
+	var next Marks
+	copy(next[1:], m[:])
+	rand.Read(next[0][:])
+	return next
 }
 
 // Conn is an authenticated connection.

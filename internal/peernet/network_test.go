@@ -24,7 +24,11 @@ import (
 )
 
 func identity(f *chain.Founding, member string, store byte, starts uint64) peernet.Identity {
-	return peernet.Identity{Group: f.Group, Origin: f.Origin(), Member: member, StoreID: [16]byte{store}, Starts: starts}
+	id := peernet.Identity{Group: f.Group, Origin: f.Origin(), Member: member, StoreID: [16]byte{store}, Starts: starts}
+	for i := range min(starts, uint64(len(id.Marks))) {
+		id.Marks[i] = [8]byte{store, byte(starts - i)}
+	}
+	return id
 }
 
 // world makes real networks on loopback.
@@ -111,6 +115,15 @@ func TestRealNetwork(t *testing.T) {
 	require.NoError(t, talk(t, a, again, "b"))
 	require.NoError(t, again.Close())
 	refused("earlier state", identity(w.f, "b", 2, 4))
+	// Put back to its fourth start, and then started once more, twice more, …
+	other := identity(w.f, "b", 2, 4)
+	for range len(other.Marks) {
+		other.Starts++
+		other.Marks = other.Marks.Next()
+		if other.Starts < 8 || other.Starts == 4+uint64(len(other.Marks)) {
+			refused("does not know of its own start 5", other)
+		}
+	}
 	refused("log key", identity(w.f, "b", 2, 6), func(c *peernet.Config) { c.Key = testkit.Keys("c").Log })
 	// Another group's name is refused by the certificate already.
 	id := identity(w.f, "b", 2, 6)

@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"encoding/json"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -66,6 +67,16 @@ func TestEveryRouteOnEveryMember(t *testing.T) {
 	}
 }
 
+// The contract names every call.
+func TestRoutesAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/api.md")
+	require.NoError(t, err)
+	for _, r := range routes {
+		path, _, _ := strings.Cut(r.path, "?")
+		require.Regexp(t, "(?m)^\\| `"+r.method+" "+path+"[`\\[?]", string(doc))
+	}
+}
+
 // Without an active, or with one that cannot be reached, nothing happened and
 // the answer says so.
 func TestNoActive(t *testing.T) {
@@ -88,11 +99,11 @@ func TestNoActive(t *testing.T) {
 	require.Empty(t, g.all.applied)
 }
 
-// A member that another one takes for the active, and is not, does not pass
-// the call on: a call makes one hop.
+// A member that another one takes for the active does not pass the call on:
+// calls make one hop, and none goes round.
 func TestOneHop(t *testing.T) {
 	g := newGroup(t, httpapi.Config{})
-	g.members["a"].role = "standby"
+	g.members["a"].follows, g.members["b"].follows, g.members["c"].follows = "c", "a", "c"
 	for _, r := range routes {
 		if r.forwarded {
 			res := g.call("b", r.method, r.path, r.body)

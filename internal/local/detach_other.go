@@ -1,6 +1,6 @@
 //go:build !linux
 
-package drill
+package local
 
 import "syscall"
 

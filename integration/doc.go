@@ -1,0 +1,8 @@
+// Package integration holds no code: its tests run the understudy command as
+// real processes on real disks, break them the way machines and networks
+// break, and compare what was acknowledged with a run in one process.
+//
+//	go test ./integration                 what every machine can do
+//	go test ./integration -short          without the slow ones
+//	go test ./integration -idle 10000     more idle connections
+package integration
