@@ -285,8 +285,8 @@ func (a *archive) wholeSteps() error {
 		return nil
 	}
 	outs, err := a.outs.Read(next-1, 1)
-	if err != nil || len(outs) == 0 {
-		return err
+	if err != nil || len(outs) == 0 || outs[0].Seq >= a.hist.Size() {
+		return err // ahead of the links: from an entry that is still waiting
 	}
 	l, err := a.hist.Link(outs[0].Seq)
 	if err != nil || l.Outputs+1 == next {
