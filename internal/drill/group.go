@@ -4,79 +4,96 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/internal/faultproxy"
+	"github.com/understudy-ha/understudy/internal/faultseam"
 	"github.com/understudy-ha/understudy/internal/found"
+	"github.com/understudy-ha/understudy/internal/local"
 	"github.com/understudy-ha/understudy/standby"
 	"github.com/understudy-ha/understudy/standby/client"
 )
 
-// group is three member processes.
+// group is the member processes.
 type group struct {
 	members  []*member
+	mesh     *faultproxy.Mesh // between them, if the fault needs it
 	founding *chain.Founding
 	client   *client.Client // for questions, apart from the load
 	patience time.Duration
 }
 
-// member is one process and its directory.
-type member struct {
-	name, dir, url, program string
-	client                  *client.Client // asks this member alone
-	flags                   []string
-	cmd                     *exec.Cmd
-	exited                  chan struct{}
-	log                     string
-}
+// stallTimeout is when an active without progress is to give way.
+const stallTimeout = 2 * time.Second
 
-func newGroup(cfg *Config) (*group, error) {
-	ports, err := freePorts(6)
+func newGroup(cfg *Config, k *Kind) (g *group, err error) {
+	ports, release, err := local.HoldPorts(2 * cfg.Members)
 	if err != nil {
 		return nil, err
 	}
+	defer release()
 	f := found.Group{Name: "drill", Daemon: cfg.Daemon, Settings: chain.DefaultSettings()}
-	for i, name := range []string{"a", "b", "c"} {
-		f.Members = append(f.Members, found.Member{Name: name, Peer: ports[2*i], API: ports[2*i+1]})
+	addrs := make(map[string]string)
+	for i := range cfg.Members {
+		m := found.Member{Name: string(rune('a' + i)), Peer: ports[2*i], API: ports[2*i+1]}
+		f.Members = append(f.Members, m)
+		addrs[m.Name] = m.Peer
 	}
 	dir := filepath.Join(cfg.Dir, "group")
-	g := &group{patience: cfg.Patience}
+	g = &group{patience: cfg.Patience}
 	if g.founding, err = found.Create(dir, f, time.Now()); err != nil {
 		return nil, err
+	}
+	if err := faultseam.Mark(dir, g.founding.Origin()); err != nil {
+		return nil, err
+	}
+	if k.means == proxies {
+		if g.mesh, err = faultproxy.NewMesh(addrs); err != nil {
+			return nil, err
+		}
 	}
 	for _, m := range f.Members {
 		c, err := client.New(client.Config{Members: []string{"http://" + m.API}, StallTimeout: 2 * time.Second})
 		if err != nil {
 			return nil, err
 		}
+		flags := []string{"--profile", cfg.Profile, "--sync-interval", "2s", "--stall-timeout", stallTimeout.String()}
+		if g.mesh != nil {
+			flags = append(flags, "--peers", pairs(g.mesh.Peers(m.Name)))
+		}
+		if k.means == seam {
+			flags = append(flags, "--drill-faults")
+		}
 		g.members = append(g.members, &member{
 			name: m.Name, dir: filepath.Join(dir, m.Name), url: "http://" + m.API, client: c,
-			log: filepath.Join(cfg.Dir, m.Name+".log"), program: cfg.Program,
-			flags: []string{"--profile", cfg.Profile, "--sync-interval", "2s"},
+			Process: local.Process{
+				Program: cfg.Program, Args: append([]string{"run", "--config", filepath.Join(dir, m.Name, found.ConfigFile)}, flags...),
+				Log: filepath.Join(cfg.Dir, m.Name+".log"), Piped: k.means == seam,
+			},
 		})
 	}
 	g.client, err = client.New(client.Config{Members: g.urls(), StallTimeout: 2 * time.Second})
 	return g, err
 }
 
-// freePorts finds addresses on loopback that nobody uses now.
-func freePorts(n int) ([]string, error) {
-	var addrs []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		addrs = append(addrs, l.Addr().String())
+// member is one process and its directory.
+type member struct {
+	local.Process
+	name, dir, url string
+	client         *client.Client // asks this member alone
+}
+
+// pairs writes a table as a flag takes it.
+func pairs(m map[string]string) string {
+	var out []string
+	for name, addr := range m {
+		out = append(out, name+"="+addr)
 	}
-	return addrs, nil
+	return strings.Join(out, ",")
 }
 
 func (g *group) urls() []string {
@@ -96,60 +113,13 @@ func (g *group) member(name string) (*member, error) {
 	return nil, fmt.Errorf("no member is called %q", name)
 }
 
-// start runs the member's process. It dies with this one.
-func (m *member) start() error {
-	log, err := os.OpenFile(m.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	m.cmd = exec.Command(m.program, append([]string{"run", "--config", filepath.Join(m.dir, found.ConfigFile)}, m.flags...)...)
-	m.cmd.Stdout, m.cmd.Stderr = log, log
-	for _, kv := range os.Environ() { // the user's own settings are for the user's own group
-		if !strings.HasPrefix(kv, "UNDERSTUDY_") {
-			m.cmd.Env = append(m.cmd.Env, kv)
-		}
-	}
-	m.cmd.SysProcAttr = detached()
-	if err := m.cmd.Start(); err != nil {
-		return fmt.Errorf("member %s: %w", m.name, err)
-	}
-	cmd, exited := m.cmd, make(chan struct{})
-	m.exited = exited
-	go func() {
-		cmd.Wait()
-		close(exited)
-	}()
-	return nil
-}
-
-func (m *member) running() bool {
-	select {
-	case <-m.exited:
-		return false
-	default:
-		return m.cmd != nil
-	}
-}
-
-func (m *member) signal(s syscall.Signal) error { return m.cmd.Process.Signal(s) }
-
-func (m *member) wait(ctx context.Context) error {
-	select {
-	case <-m.exited:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 func (g *group) killAll() {
 	for _, m := range g.members {
-		if m.cmd != nil && m.running() {
-			m.signal(syscall.SIGKILL)
-			<-m.exited
-		}
+		m.Kill()
 		m.client.Close(context.Background())
+	}
+	if g.mesh != nil {
+		g.mesh.Close()
 	}
 	g.client.Close(context.Background())
 }
@@ -183,37 +153,71 @@ func (g *group) await(ctx context.Context, what string, ok func(context.Context)
 
 // healthy waits until every member takes part and one is active.
 func (g *group) healthy(ctx context.Context) error {
-	return g.await(ctx, "waiting for three healthy members", func(ctx context.Context) error {
-		actives := 0
+	return g.await(ctx, "waiting for all members to be well", g.well)
+}
+
+// mend ends every fault that a script may have left.
+func (g *group) mend() {
+	if g.mesh != nil {
+		g.mesh.All(faultproxy.Rule{})
+	}
+	for _, m := range g.members {
+		if m.Running() {
+			m.Signal(syscall.SIGCONT)
+			if m.Piped {
+				m.Say(faultseam.Heal)
+			}
+		}
+	}
+}
+
+// revive waits as healthy does, and starts members that end meanwhile.
+func (g *group) revive(ctx context.Context) error {
+	return g.await(ctx, "waiting for all members to be well again", func(ctx context.Context) error {
 		for _, m := range g.members {
-			if !m.running() {
-				return fmt.Errorf("member %s %w: see %s", m.name, errEnded, m.log)
-			}
-			st, err := m.client.Status(ctx)
-			if err != nil {
-				return fmt.Errorf("member %s: %w", m.name, err)
-			}
-			if st.Role != standby.RoleActive && st.Role != standby.RoleStandby || st.Active == "" || st.Reason != "" {
-				return fmt.Errorf("member %s is %s %s, active %q", m.name, st.Role, st.Reason, st.Active)
-			}
-			if st.Role == standby.RoleActive {
-				actives++
+			if !m.Running() {
+				if err := m.Start(); err != nil {
+					return err
+				}
 			}
 		}
-		if actives != 1 {
-			return fmt.Errorf("%d members believe to be active", actives)
-		}
-		st, err := g.status(ctx)
-		if err != nil {
-			return err
-		}
-		for _, m := range st.Members {
-			if m.State == "unreachable" || m.Role != standby.RoleActive && m.Role != standby.RoleStandby {
-				return fmt.Errorf("%s says of %s: %s %s %s", st.Member, m.Name, m.Role, m.State, m.Reason)
-			}
+		if err := g.well(ctx); err != nil {
+			return errors.New(err.Error()) // a member that has just ended is started at the next try
 		}
 		return nil
 	})
+}
+
+func (g *group) well(ctx context.Context) error {
+	actives := 0
+	for _, m := range g.members {
+		if !m.Running() {
+			return fmt.Errorf("member %s %w: see %s", m.name, errEnded, m.Log)
+		}
+		st, err := m.client.Status(ctx)
+		if err != nil {
+			return fmt.Errorf("member %s: %w", m.name, err)
+		}
+		if st.Role != standby.RoleActive && st.Role != standby.RoleStandby || st.Active == "" || st.Reason != "" {
+			return fmt.Errorf("member %s is %s %s, active %q", m.name, st.Role, st.Reason, st.Active)
+		}
+		if st.Role == standby.RoleActive {
+			actives++
+		}
+	}
+	if actives != 1 {
+		return fmt.Errorf("%d members believe to be active", actives)
+	}
+	st, err := g.status(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range st.Members {
+		if m.State == "unreachable" || m.Role != standby.RoleActive && m.Role != standby.RoleStandby {
+			return fmt.Errorf("%s says of %s: %s %s %s", st.Member, m.Name, m.Role, m.State, m.Reason)
+		}
+	}
+	return nil
 }
 
 // status is what the active says.
@@ -235,7 +239,7 @@ func (g *group) promoted(ctx context.Context, term uint64, not *member) (*member
 	var is *member
 	err := g.await(ctx, "waiting for a promotion", func(ctx context.Context) error {
 		for _, m := range g.members {
-			if m == not || !m.running() {
+			if m == not || !m.Running() {
 				continue
 			}
 			st, err := m.client.Status(ctx)
@@ -243,6 +247,9 @@ func (g *group) promoted(ctx context.Context, term uint64, not *member) (*member
 				is = m
 				return nil
 			}
+		}
+		if not == nil {
+			return errors.New("no member is active")
 		}
 		return fmt.Errorf("no member but %s is active", not.name)
 	})

@@ -1,9 +1,0 @@
-package drill
-
-import "syscall"
-
-// detached keeps the terminal's interrupts from the members, and the members
-// from living on when the drill dies.
-func detached() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-}

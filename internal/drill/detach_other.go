@@ -1,8 +1,0 @@
-//go:build !linux
-
-package drill
-
-import "syscall"
-
-// detached keeps the terminal's interrupts from the members.
-func detached() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
