@@ -14,5 +14,10 @@
 // link: it accepts exactly the links that Next would have made from the same
 // facts, and says with a typed error which rule a bad one breaks.
 //
+// Everything here is a value: whoever has a copy may use it from any goroutine. A
+// Tip and a Horizon that are being extended have one owner. Parsers take exactly
+// what the encoders write, refuse the rest with [ErrLink] or [ErrRecord] before
+// they allocate for it, and never panic on bytes from outside.
+//
 // All numbers are big-endian on the wire; docs/formats.md has the byte tables.
 package chain

@@ -22,7 +22,7 @@ func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
 
 // UnmarshalText reads the hexadecimal form.
 func (h *Hash) UnmarshalText(b []byte) error {
-	v, err := ParseHash(string(b))
+	v, err := parse32(b, "hash")
 	if err == nil {
 		*h = v
 	}
@@ -49,7 +49,7 @@ func (o Origin) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
 
 // UnmarshalText reads the hexadecimal form.
 func (o *Origin) UnmarshalText(b []byte) error {
-	v, err := ParseOrigin(string(b))
+	v, err := parse32(b, "origin")
 	if err == nil {
 		*o = v
 	}
@@ -62,12 +62,24 @@ func ParseOrigin(s string) (Origin, error) {
 	return Origin(b), err
 }
 
-func parse32(s, what string) (v [32]byte, err error) {
-	b, err := hex.DecodeString(s)
-	if err != nil || len(b) != 32 || hex.EncodeToString(b) != s {
-		return v, fmt.Errorf("%.70q is no %s: 64 lower-case hexadecimal digits are", s, what)
+func parse32[T string | []byte](s T, what string) (v [32]byte, err error) {
+	ok := len(s) == 2*len(v)
+	for i := 0; ok && i < len(s); i++ {
+		var d byte
+		switch c := s[i]; {
+		case c >= '0' && c <= '9':
+			d = c - '0'
+		case c >= 'a' && c <= 'f':
+			d = c - 'a' + 10
+		default:
+			ok = false
+		}
+		v[i/2] = v[i/2]<<4 | d
 	}
-	return [32]byte(b), nil
+	if !ok {
+		return [32]byte{}, fmt.Errorf("%.70q is no %s: 64 lower-case hexadecimal digits are", s, what)
+	}
+	return v, nil
 }
 
 // contextOf is the BLAKE3 key-derivation context of a kind of content. The
@@ -96,12 +108,20 @@ func (h *Hasher) Hash() (out Hash) {
 
 // Derive is the hash of the parts, one after the other, as content of a kind.
 func Derive(what string, parts ...[]byte) Hash {
-	h := NewHasher(what)
-	for _, p := range parts {
-		h.Write(p)
+	p, ok := kinds.Load(what)
+	if !ok {
+		p, _ = kinds.LoadOrStore(what, newPool(what))
 	}
-	return h.Hash()
+	h := p.(*pool).get()
+	for _, b := range parts {
+		h.Write(b)
+	}
+	return p.(*pool).sum(h)
 }
+
+// kinds has the pool of each kind of content that Derive was asked for. A
+// program knows a few dozen.
+var kinds sync.Map // string -> *pool
 
 // pool keeps hashers of one kind: making one costs more than most hashes do.
 type pool struct{ p sync.Pool }

@@ -300,6 +300,19 @@ func BenchmarkNextAppend(b *testing.B) {
 	}
 }
 
+func BenchmarkDerive(b *testing.B) {
+	for _, size := range []int{128, 4096} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			head, payload := make([]byte, 28), make([]byte, size)
+			b.ReportAllocs()
+			b.SetBytes(int64(size))
+			for b.Loop() {
+				chain.Derive("stored output", head, payload)
+			}
+		})
+	}
+}
+
 func ExampleTip() {
 	tip, _ := chain.Genesis(testkit.Founding(3)) // every member computes the same
 	link := tip.Next(chain.Draft{

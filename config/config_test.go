@@ -204,13 +204,3 @@ func TestDocumentedKeys(t *testing.T) {
 	}
 	require.Equal(t, want, got)
 }
-
-func FuzzLoad(f *testing.F) {
-	f.Add([]byte("group: g\nmember: a\npeers: {a: \"h:1\"}\n"))
-	f.Add([]byte("peers: [a, b]\nsync_interval: {x: 1}\n"))
-	path := filepath.Join(f.TempDir(), "m.yaml")
-	f.Fuzz(func(t *testing.T, data []byte) {
-		require.NoError(t, os.WriteFile(path, data, 0o600))
-		config.Load(path, nil)
-	})
-}

@@ -60,7 +60,7 @@ func Options() []Option {
 		{"lease", "", "silence of the others after which the active stops; from the profile", duration},
 		{"sync_interval", "5s", "time between checkpoints", duration},
 		{"sign_interval", "500ms", "shortest time between signed tree heads", duration},
-		{"stall_timeout", "2s", "time without progress of disk or daemon before the active steps down", duration},
+		{"stall_timeout", "2s", "a write to Raft's store is reported after half of it, and stops the member after five times it", duration},
 		{"verify_sync", "turns", "which standbys verify a checkpoint by replay: turns, all or off", text},
 		{"standby_mode", "warm", "warm: restore at each sync; hot: apply each committed event at once", text},
 		{"crash_detection", "true", "elect at once when the active's process is seen to be gone", yes},

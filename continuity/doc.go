@@ -13,4 +13,15 @@
 // The tree arithmetic and the signed tree heads are golang.org/x/mod's tlog and
 // note, so everybody's tools for transparency logs can check those parts. A
 // bundle ends in a request as C2SP's tlog-witness describes it.
+//
+// All functions are pure and may be called at the same time. A bundle has at most
+// [MaxBundle] bytes; with very many handoffs in between it would be longer, then
+// [Prove] fails with [ErrTooLong], and one proves in steps, which [VerifyChain]
+// checks. Whatever a bundle does not prove is one error, [ErrUnverifiable]; its
+// text is for people.
+//
+// What a proof cannot tell: whether the events were right, and whether the group
+// showed somebody else another end. The tree head is vouched for by those who
+// signed it, whom the verdict names; keep it, and two that do not fit together
+// convict their signer.
 package continuity

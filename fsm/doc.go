@@ -26,4 +26,13 @@
 //   - The floor rises to the newest checkpoint that is durable on a majority of
 //     the voters and verified by one; the journal reaches back to the
 //     checkpoint before it.
+//
+// # Use
+//
+// A State has one owner and never looks at a clock, a disk or a map's order. A
+// Machine is Raft's to write and everybody's to read, through [Machine.Read],
+// whose function must not keep or change what it sees and must not wait. A
+// Result's slices are shared with the journal. Entries and images from outside
+// are bounded and refused with [ErrEntry] and [ErrImage]; the members are those
+// of the founding record, so entries that would change them do not exist here.
 package fsm

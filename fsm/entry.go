@@ -119,11 +119,14 @@ func ParseEntry(b []byte) (*Entry, error) {
 	if r.err == nil && n > 0 {
 		e.Steps = make([]Step, n)
 	}
+	outs := make([][]byte, 0, len(e.Steps)) // one for each step is what most daemons give
+	producer := ""
 	for i := range e.Steps {
-		e.Steps[i] = r.step()
+		e.Steps[i] = r.step(producer, &outs)
 		if r.err != nil {
 			break
 		}
+		producer = e.Steps[i].Producer
 	}
 	if r.err == nil && len(r.b) > 0 {
 		r.err = fmt.Errorf("%d bytes are left over", len(r.b))
@@ -134,9 +137,13 @@ func ParseEntry(b []byte) (*Entry, error) {
 	return e, nil
 }
 
-func (r *reader) step() Step {
-	s := Step{Flags: chain.Flags(r.u8())}
-	s.Producer = string(r.bytes())
+// step reads a step. Its producer is often the one before, whose name it then
+// shares; its outputs are a part of outs.
+func (r *reader) step(producer string, outs *[][]byte) Step {
+	s := Step{Flags: chain.Flags(r.u8()), Producer: producer}
+	if b := r.bytes(); string(b) != producer {
+		s.Producer = string(b)
+	}
 	s.Sequence, s.Time = r.uvarint(), int64(r.u64())
 	s.Reason = string(r.bytes())
 	s.Payload = r.bytes()
@@ -156,10 +163,11 @@ func (r *reader) step() Step {
 		r.err = errors.New("step from before 1970")
 	}
 	if r.err == nil && n > 0 {
-		s.Outputs = make([][]byte, n)
-		for i := range s.Outputs {
-			s.Outputs[i] = r.bytes()
+		from := len(*outs)
+		for i := uint64(0); i < n && r.err == nil; i++ {
+			*outs = append(*outs, r.bytes())
 		}
+		s.Outputs = (*outs)[from:len(*outs):len(*outs)]
 	}
 	return s
 }

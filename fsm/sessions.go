@@ -98,8 +98,8 @@ func (s *sessions) check(steps []Step) error {
 	return nil
 }
 
-// note takes a step over.
-func (s *sessions) note(st *Step, l *chain.Link, firstOutput uint64) {
+// note takes a step over; hash is its link's.
+func (s *sessions) note(st *Step, l *chain.Link, hash chain.Hash, firstOutput uint64) {
 	if st.Producer == "" {
 		return
 	}
@@ -120,7 +120,7 @@ func (s *sessions) note(st *Step, l *chain.Link, firstOutput uint64) {
 	if len(x.receipts) >= int(s.limits.ReceiptsPerProducer) {
 		s.dropReceipt(x)
 	}
-	x.receipts = append(x.receipts, receipt{l.Seq, l.Term, firstOutput, uint64(len(st.Outputs)), l.Hash(), st.Flags, st.Reason})
+	x.receipts = append(x.receipts, receipt{l.Seq, l.Term, firstOutput, uint64(len(st.Outputs)), hash, st.Flags, st.Reason})
 	s.kept++
 	s.enqueue(queued{x, l.Seq})
 	for s.kept > int(s.limits.MaxReceipts) {

@@ -140,7 +140,11 @@ func (s *State) applyBatch(e *Entry, res *Result, size int) error {
 	outputs := s.tip.Head.Link.Outputs
 	for i := range e.Steps {
 		st := &e.Steps[i]
-		s.sessions.note(st, &links[i], outputs+1)
+		hash := tip.Head.Hash
+		if i < len(links)-1 {
+			hash = links[i+1].Parent
+		}
+		s.sessions.note(st, &links[i], hash, outputs+1)
 		outputs = links[i].Outputs
 	}
 	s.accept(e, res, tip, links, size)

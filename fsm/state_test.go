@@ -247,6 +247,23 @@ func TestReceiptsAndTheirBounds(t *testing.T) {
 	require.False(t, known, "the least recently used producer is forgotten")
 }
 
+// Each receipt of a batch names its own link, not the batch's last.
+func TestReceiptsWithinABatch(t *testing.T) {
+	a := newActive(t, 3, 2)
+	a.promote("a", 1)
+	r := a.commit(a.step("p", "o1"), a.step("q"), a.step(""), a.step("p", "o2", "o3"))
+	require.Equal(t, fsm.Accepted, r.Status)
+	for i, want := range r.Steps {
+		if want.Producer == "" {
+			continue
+		}
+		got, ok := a.states[1].Receipt(want.Producer, want.Sequence)
+		require.True(t, ok)
+		require.Equal(t, r.Links[i].Seq, got.Seq)
+		require.Equal(t, r.Links[i].Hash(), got.Hash, "step %d", i)
+	}
+}
+
 func TestSilentProducersAreForgottenAtSeals(t *testing.T) {
 	a := newActive(t, 3, 2)
 	a.promote("a", 1)
@@ -363,31 +380,4 @@ func FuzzParseEntry(f *testing.F) {
 			}
 		})
 	})
-}
-
-func BenchmarkApply(b *testing.B) {
-	f := testkit.Founding(1)
-	a := &active{t: &testing.T{}, f: f, seqs: map[string]uint64{}}
-	a.tip, _ = chain.Genesis(f)
-	s, _ := fsm.NewState(f)
-	a.states = []*fsm.State{s}
-	a.promote("a", 1)
-	b.ReportAllocs()
-	steps := 0
-	for b.Loop() {
-		b.StopTimer()
-		var batch []fsm.Step
-		for range 128 {
-			st := a.step("p", "ok")
-			st.Payload = make([]byte, 128)
-			batch = append(batch, st)
-		}
-		data := a.batch(batch...).Marshal(nil)
-		b.StartTimer()
-		r := s.Apply(1, 1, data)
-		b.StopTimer()
-		a.tip, a.ordinal, steps = s.Tip(), a.ordinal+1, steps+len(r.Links)
-		b.StartTimer()
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(steps), "ns/step")
 }

@@ -17,6 +17,16 @@
 // give equal bytes, [Queryable] to answer questions, [Requirer],
 // [HealthReporter], [SaturationReporter], [Controlled] to take part in
 // placement and supervision.
+//
+// # Duties of a host's owner
+//
+// Call it from one goroutine at a time, and let nothing that it returns out
+// before it is committed. A panic of the daemon, or outputs over the limit,
+// poison the host: [ErrPoisoned] from then on. The owner throws it away, builds
+// another at the committed head, and has that one [Host.Refuse] the event. A
+// failed restore changes nothing. A replay that makes another link than the
+// committed one is a [DivergenceError], and the host is then of no use. Nothing
+// here ends a Process that does not return.
 package host
 
 import (

@@ -13,11 +13,8 @@ func (n *node) applied(r *fsm.Result) {
 	switch r.Status {
 	case fsm.Accepted:
 		n.g.archive.apply(r)
-		var steps, bytes int
-		// The machine holds its lock here; sizes are read with the next status.
-		steps, bytes = r.JournalSteps, r.JournalBytes
 		cfg := &n.g.cfg
-		n.full.Store(steps > 2*cfg.MaxJournalSteps || bytes > cfg.MaxJournalBytes/3*4)
+		n.full.Store(r.JournalSteps > 2*cfg.MaxJournalSteps || r.JournalBytes > cfg.MaxJournalBytes/3*4)
 	case fsm.Diverged, fsm.Unreadable:
 		n.log.Error("this member's history differs from the group's; it stops taking part", "index", r.Index, "err", r.Err)
 		n.setRole(RoleFailed, "", "diverged: "+r.Err.Error())

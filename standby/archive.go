@@ -75,7 +75,7 @@ func firstOutput(r *fsm.Result) uint64 {
 
 func (a *archive) store(r *fsm.Result) error {
 	next := firstOutput(r)
-	var outs []chain.Output
+	outs := make([]chain.Output, 0, r.Links[len(r.Links)-1].Outputs+1-next)
 	for i := range r.Steps {
 		for _, o := range r.Steps[i].Outputs {
 			outs = append(outs, chain.Output{Number: next, Seq: r.Links[i].Seq, Term: r.Links[i].Term, Payload: o})

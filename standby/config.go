@@ -62,9 +62,9 @@ type Config struct {
 	Lease            time.Duration // 500 ms: silence of the others after which the active stops
 	SyncInterval     time.Duration // 5 s between checkpoints
 	SignInterval     time.Duration // 500 ms between signed tree heads
-	StallTimeout     time.Duration // 2 s without progress of disk or daemon: step down; five times that: stop
+	StallTimeout     time.Duration // 2 s; a write to Raft's store is reported after half of it, and stops the member after five times it
 	BarrierTimeout   time.Duration // 5 s for the barrier and confirmation of a promotion
-	PromotionStall   time.Duration // 5 s without progress of a promotion: give leadership away
+	PromotionStall   time.Duration // 5 s, with BarrierTimeout: how long a switchover waits to see the target active
 	CommitTimeout    time.Duration // 10 s for one entry to commit; then its events are uncertain
 	VerifySync       VerifySync    // turns
 	OutputsAge       time.Duration // 24 h that outputs are kept on each member's disk

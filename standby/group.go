@@ -34,6 +34,8 @@ type Group struct {
 	id       peernet.Identity
 
 	fs      durable.FS
+	syncs   atomic.Uint64   // fsyncs of this member's own files and of Raft's stores
+	traffic peernet.Traffic // with the other members
 	net     peernet.Network
 	server  *http.Server
 	peers   *peers
@@ -110,6 +112,7 @@ func (g *Group) open() error {
 	if g.cfg.Faults != nil {
 		g.fs = durable.Gated(g.fs, g.cfg.Faults.Write)
 	}
+	g.fs = durable.Count(g.fs, &g.syncs)
 	if err := g.fs.MkdirAll("."); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}

@@ -64,7 +64,7 @@ func (g *Group) identity() (peernet.Identity, error) {
 
 func (g *Group) openStores(ctx context.Context) (*raftstore.Stores, error) {
 	o := raftstore.Options{
-		Logger: g.log, WarnAfter: g.cfg.StallTimeout / 2, FatalAfter: 5 * g.cfg.StallTimeout,
+		Logger: g.log, Syncs: &g.syncs, WarnAfter: g.cfg.StallTimeout / 2, FatalAfter: 5 * g.cfg.StallTimeout,
 		OnFatal: func(err error) { g.fail(fmt.Errorf("the raft store failed: %w", err)) },
 	}
 	if g.cfg.Faults != nil {
@@ -122,6 +122,6 @@ func (g *Group) listen() (peernet.Network, error) {
 	}
 	return peernet.Listen(peernet.Config{
 		Identity: g.id, Roster: g.cfg.Founding.Roster, Key: g.cfg.Keys.Log,
-		Listen: g.cfg.Listen, Peers: g.cfg.Peers, TLS: tls, Memory: memory, Logger: g.log,
+		Listen: g.cfg.Listen, Peers: g.cfg.Peers, TLS: tls, Memory: memory, Logger: g.log, Traffic: &g.traffic,
 	})
 }

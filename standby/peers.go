@@ -195,6 +195,9 @@ func (a archiveOf) outputs(ctx context.Context, from uint64, n int) ([]chain.Out
 	if err := json.Unmarshal(data, &outs); err != nil {
 		return nil, fmt.Errorf("member %s: %w", a.member, err)
 	}
+	if len(outs) > n {
+		return nil, fmt.Errorf("member %s sent %d outputs, %d were asked for", a.member, len(outs), n)
+	}
 	for i := range outs {
 		if outs[i].Number != from+uint64(i) {
 			return nil, errors.New("member " + a.member + " sent outputs out of order")

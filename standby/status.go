@@ -202,6 +202,7 @@ func (g *Group) watchPeer(member string) {
 // Status is what this member knows of the group now.
 func (g *Group) Status() Status {
 	st := Status{Group: g.id.Group, Origin: g.id.Origin, Member: g.cfg.Member, Role: RoleJoining}
+	st.IO = IO{g.syncs.Load(), g.traffic.Sent.Load(), g.traffic.Received.Load()}
 	n := g.node.Load()
 	if n == nil {
 		return st

@@ -114,8 +114,16 @@ type Status struct {
 	JournalSteps int            `json:"journal_steps"`
 	JournalBytes int            `json:"journal_bytes"`
 	Queue        int            `json:"queue"`
+	IO           IO             `json:"io"`
 	Members      []MemberStatus `json:"members"`
 	Notes        []string       `json:"notes,omitempty"` // footers that are true now, each with its remedy
+}
+
+// IO counts what a member did to its disk and its network since it was opened.
+type IO struct {
+	Syncs         uint64 `json:"fsyncs"`         // of its own files and of Raft's log and votes
+	SentBytes     uint64 `json:"sent_bytes"`     // to the other members, as on the wire
+	ReceivedBytes uint64 `json:"received_bytes"` // from them
 }
 
 // Promotion is one row of the history: a handoff in the chain.

@@ -94,8 +94,17 @@ func (o *options) member() (*config.Member, error) {
 // client makes a client of the group that the flags, the environment or the
 // configuration name.
 func (o *options) client(cfg client.Config) (*client.Client, error) {
-	if _, err := o.json(); err != nil {
+	cfg, err := o.dial(cfg)
+	if err != nil {
 		return nil, err
+	}
+	return client.New(cfg)
+}
+
+// dial completes a client's configuration: whom to ask and how.
+func (o *options) dial(cfg client.Config) (client.Config, error) {
+	if _, err := o.json(); err != nil {
+		return cfg, err
 	}
 	addrs := o.addrs
 	if len(addrs) == 0 && os.Getenv("UNDERSTUDY_ADDR") != "" {
@@ -105,10 +114,10 @@ func (o *options) client(cfg client.Config) (*client.Client, error) {
 	if len(addrs) == 0 {
 		m, err := o.member()
 		if err != nil {
-			return nil, err
+			return cfg, err
 		}
 		if m == nil {
-			return nil, fmt.Errorf("which group? Give --config FILE of a member, or --addr HOST:PORT of one")
+			return cfg, fmt.Errorf("which group? Give --config FILE of a member, or --addr HOST:PORT of one")
 		}
 		addrs = slices.Collect(maps.Values(m.APIs))
 		if len(addrs) == 0 {
@@ -132,20 +141,20 @@ func (o *options) client(cfg client.Config) (*client.Client, error) {
 	}
 	var err error
 	if cfg.Token, err = token(tokenFile); err != nil {
-		return nil, err
+		return cfg, err
 	}
 	if ca != "" {
 		pem, err := os.ReadFile(ca)
 		if err != nil {
-			return nil, err
+			return cfg, err
 		}
 		pool := x509.NewCertPool()
 		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s holds no certificate", ca)
+			return cfg, fmt.Errorf("%s holds no certificate", ca)
 		}
 		cfg.TLS = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}
 	}
-	return client.New(cfg)
+	return cfg, nil
 }
 
 // token reads a token: the file's only word, or that of its strongest role.

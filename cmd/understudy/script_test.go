@@ -23,7 +23,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"ports": ports, "code": code, "await": await, "flip": flip,
+			"ports": ports, "code": code, "await": await, "flip": flip, "blocks": blocks, "document": document,
 		},
 	})
 }

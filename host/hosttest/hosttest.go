@@ -8,6 +8,11 @@
 // The events should use all that the daemon can do, and some should be
 // rejected. Each check says what is promised, what it saw, and what usually
 // is the cause.
+//
+// The suite needs no group, no disk and no network. It finds what shows within
+// one process and these events. A daemon whose outputs depend on the machine,
+// the version of a library or the day passes here and is found by the group's
+// verified sync.
 package hosttest
 
 import (

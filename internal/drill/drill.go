@@ -168,7 +168,7 @@ func (d *drill) run(ctx context.Context) (*Report, error) {
 	d.cfg.Progress("starting %d members of a %s group in %s", d.cfg.Members, d.cfg.Daemon, d.cfg.Dir)
 	for _, m := range d.group.members {
 		if err := m.Start(); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("member %s: %w", m.name, err)
 		}
 	}
 	if err := d.group.healthy(ctx); err != nil {

@@ -90,7 +90,7 @@ func (s *Store) Append(links []chain.Link) error {
 	}
 	size := s.size.Load()
 	buf := make([]byte, 0, len(links)*chain.LinkSize)
-	var hs []byte
+	hs := make([]byte, 0, len(links)*2*32) // a tree of n leaves has n-1 nodes above them
 	first := tlog.StoredHashIndex(0, int64(size))
 	for i := range links {
 		l := &links[i]

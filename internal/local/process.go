@@ -1,5 +1,7 @@
-// Package local runs member processes on this machine, for drills and
-// measurements.
+// Package local runs member processes on this machine, for drills, tests and
+// measurements. It finds free ports, starts a program under a log file, sends
+// it signals and waits for its end. On Linux a process dies with the one that
+// started it. Nothing here knows what a group is.
 package local
 
 import (
@@ -11,6 +13,7 @@ import (
 	"os/exec"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Process is a program that can be started again after it has ended.
@@ -129,4 +132,16 @@ func HoldPorts(n int) (addrs []string, release func(), err error) {
 		addrs = append(addrs, l.Addr().String())
 	}
 	return addrs, release, nil
+}
+
+// Stop asks it to end, and ends it when it does not in time.
+func (p *Process) Stop(within time.Duration) {
+	if !p.Running() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	p.Signal(syscall.SIGTERM)
+	p.Wait(ctx)
+	p.Kill()
 }

@@ -34,6 +34,7 @@ type Config struct {
 	TLS      *pki.Member
 	Memory   durable.FS // remembers the peers' stores
 	Logger   *slog.Logger
+	Traffic  *Traffic // counts what goes over the wire; may be nil
 }
 
 type tlsNet struct {
@@ -129,7 +130,7 @@ func (n *tlsNet) admit(raw net.Conn) error {
 	keepAlive(raw)
 	raw.SetDeadline(time.Now().Add(handshakeTimeout))
 	id := n.cfg.Identity
-	tc := tls.Server(raw, n.cfg.TLS.Config(id.Group, id.Origin, "", []string{alpn(Raft), alpn(RPC)}))
+	tc := tls.Server(n.cfg.Traffic.on(raw), n.cfg.TLS.Config(id.Group, id.Origin, "", []string{alpn(Raft), alpn(RPC)}))
 	c, err := n.greet(tc, "")
 	if err != nil {
 		raw.Close()
@@ -210,7 +211,7 @@ func (n *tlsNet) Dial(ctx context.Context, member, proto string) (Conn, error) {
 	keepAlive(raw)
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
 	id := n.cfg.Identity
-	c, err := n.greet(tls.Client(raw, n.cfg.TLS.Config(id.Group, id.Origin, member, []string{alpn(proto)})), member)
+	c, err := n.greet(tls.Client(n.cfg.Traffic.on(raw), n.cfg.TLS.Config(id.Group, id.Origin, member, []string{alpn(proto)})), member)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}

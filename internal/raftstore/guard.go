@@ -5,16 +5,18 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // Options says how patient the stores are and whom they tell.
 type Options struct {
 	Logger     *slog.Logger
-	WarnAfter  time.Duration // a call that takes longer is logged; default 1 s
-	FatalAfter time.Duration // … is a failure; default 10 s
-	Gate       func() error  // before each write, if not nil; may take its time
-	OnFatal    func(error)   // called once, from any goroutine; the process should end
+	WarnAfter  time.Duration  // a call that takes longer is logged; default 1 s
+	FatalAfter time.Duration  // … is a failure; default 10 s
+	Gate       func() error   // before each write, if not nil; may take its time
+	OnFatal    func(error)    // called once, from any goroutine; the process should end
+	Syncs      *atomic.Uint64 // counts the fsyncs of log and votes; may be nil
 }
 
 // ErrFailed: an earlier write failed and nothing is written any more.
@@ -44,6 +46,7 @@ type guard struct {
 	next    int
 	done    chan struct{}
 	wg      sync.WaitGroup
+	syncs   uint64 // fsyncs that one write makes
 }
 
 func newGuard(o Options) *guard {
@@ -133,6 +136,8 @@ func (g *guard) write(what string, f func() error) error {
 	if err != nil {
 		err = fmt.Errorf("%s: %w", what, err)
 		g.fail(err)
+	} else if g.o.Syncs != nil {
+		g.o.Syncs.Add(g.syncs)
 	}
 	return err
 }

@@ -102,6 +102,7 @@ func Open(dir string, o Options) (*Stores, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	g := newGuard(o)
+	g.syncs = 2 // bbolt: the pages, then the page that names them
 	s, err := harden(db, db, snaps, g, func(id string) error { return sealSnapshot(dir, id) })
 	if err != nil {
 		g.close()

@@ -1,5 +1,6 @@
-// Package testkit makes founding records and keys that are the same in every
-// test run. The keys are public knowledge: never use them for a real group.
+// Package testkit makes founding records and keys for tests, the same in every
+// run, so that origins and hashes in golden files stay. Members are called a, b,
+// c and so on. The keys are public knowledge: never use them for a real group.
 package testkit
 
 import (

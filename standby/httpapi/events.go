@@ -138,6 +138,9 @@ func (s *source) read(lines *wire.Lines) {
 		case errors.Is(err, wire.ErrLongLine):
 			l.err = &wire.Problem{Code: wire.TooLarge, Text: err.Error(), Remedy: "split the event"}
 		case err != nil: // the end, or the connection is gone
+			if err == io.EOF {
+				s.rc.SetReadDeadline(time.Time{})
+			}
 			s.mu.Lock()
 			s.ended, s.cut = true, err != io.EOF
 			s.moved.Broadcast()
@@ -191,14 +194,15 @@ func (s *source) take() []eventLine {
 }
 
 // close ends the reading: the body must not be read once the call has returned.
+// After the body's end net/http itself reads on, to see whether the caller is
+// still there, and would take a deadline for its going.
 func (s *source) close() {
 	s.mu.Lock()
 	s.closed = true
 	s.moved.Broadcast()
-	s.rc.SetReadDeadline(time.Unix(1, 0))
+	if !s.ended {
+		s.rc.SetReadDeadline(time.Unix(1, 0))
+	}
 	s.mu.Unlock()
 	<-s.done
-	if s.ended && !s.cut {
-		s.rc.SetReadDeadline(time.Time{}) // the connection may serve other calls
-	}
 }

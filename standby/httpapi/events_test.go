@@ -180,6 +180,22 @@ func TestCutBody(t *testing.T) {
 	require.Equal(t, []string{"whole"}, g.all.applied)
 }
 
+// A connection serves one stream after the other, between members too: the end
+// of one is not taken for the end of the connection.
+func TestStreamsOnOneConnection(t *testing.T) {
+	g := newGroup(t, httpapi.Config{})
+	for _, member := range []string{"a", "b"} {
+		for i := range 500 {
+			res := g.call(member, "POST", "/v1/events", "{\"payload\":\"x\"}\n{\"payload\":\"y\"}\n", ndjson)
+			for _, line := range res.lines() {
+				r, err := wire.ParseResult(line)
+				require.NoError(t, err)
+				require.NoError(t, r.Err, "stream %d", i)
+			}
+		}
+	}
+}
+
 // Receipts come as soon as the group has them, while the body goes on.
 func TestStreamAnswersAsItGoes(t *testing.T) {
 	g := newGroup(t, httpapi.Config{})

@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -63,9 +64,9 @@ type fake struct {
 	tweak   func(*standby.Status)
 }
 
-func (f *fake) DeliverBatch(_ context.Context, evs []standby.Event) []standby.Result {
+func (f *fake) DeliverBatch(ctx context.Context, evs []standby.Event) []standby.Result {
 	res := make([]standby.Result, len(evs))
-	if err := f.inactive(); err != nil {
+	if err := cmp.Or(f.inactive(), ctx.Err()); err != nil {
 		for i := range res {
 			res[i].Err = err
 		}
@@ -245,34 +246,30 @@ type group struct {
 	all     *shared
 	members map[string]*fake
 	urls    map[string]string
+	tr      *http.Transport   // connections are used again
 	peers   map[string]string // addresses of the handlers for the other members
 }
 
-// forward reaches them.
-type forward struct {
-	g  *group
-	tr *http.Transport
-}
-
-func (f *forward) RoundTrip(r *http.Request) (*http.Response, error) {
+// RoundTrip reaches a member's handler for the others.
+func (g *group) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
-	addr, ok := f.g.peers[r.URL.Host]
+	addr, ok := g.peers[r.URL.Host]
 	if !ok {
 		return nil, &net.OpError{Op: "dial", Err: errors.New("no such member")}
 	}
 	r.URL.Host = addr
-	return f.tr.RoundTrip(r)
+	return g.tr.RoundTrip(r)
 }
 
 func newGroup(t *testing.T, cfg httpapi.Config) *group {
 	g := &group{t: t, members: make(map[string]*fake), urls: make(map[string]string), peers: make(map[string]string)}
 	g.all = &shared{active: "a", last: make(map[string]uint64), moved: make(chan struct{})}
-	tr := &http.Transport{}
-	t.Cleanup(tr.CloseIdleConnections)
+	g.tr = &http.Transport{}
+	t.Cleanup(g.tr.CloseIdleConnections)
 	for _, name := range []string{"a", "b", "c"} {
 		m := &fake{name: name, all: g.all, stopped: make(chan struct{})}
 		cfg := cfg
-		cfg.Group, cfg.Forward = m, &forward{g, tr}
+		cfg.Group, cfg.Forward = m, g
 		h, err := httpapi.New(cfg)
 		require.NoError(t, err)
 		g.members[name], g.urls[name] = m, serve(t, h)
@@ -319,10 +316,9 @@ func (g *group) call(member, method, path, body string, edit ...func(*http.Reque
 	for _, f := range edit {
 		f(req)
 	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	resp, err := g.tr.RoundTrip(req)
 	require.NoError(g.t, err)
 	defer resp.Body.Close()
-	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	b, err := io.ReadAll(resp.Body)
 	require.NoError(g.t, err)
 	return &reply{resp.StatusCode, resp.Header, b}

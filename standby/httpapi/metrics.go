@@ -73,6 +73,13 @@ func (a *api) metrics(c *call) error {
 	for _, r := range []standby.Role{standby.RoleActive, standby.RoleStandby, standby.RoleJoining, standby.RolePromoting, standby.RoleFailed} {
 		fmt.Fprintf(&b, "understudy_role{role=%q} %g\n", r, is[st.Role == r])
 	}
+	counter := func(name, help string, v uint64) {
+		family(name, "counter", help)
+		fmt.Fprintf(&b, "%s %d\n", name, v)
+	}
+	counter("understudy_fsyncs_total", "Times that this member waited for its disk: its own files, Raft's log and votes.", st.IO.Syncs)
+	counter("understudy_peer_sent_bytes_total", "Bytes sent to the other members, as on the wire.", st.IO.SentBytes)
+	counter("understudy_peer_received_bytes_total", "Bytes received from the other members, as on the wire.", st.IO.ReceivedBytes)
 	members := func(name, help string, value func(*standby.MemberStatus) (float64, bool)) {
 		family(name, "gauge", help)
 		for i := range st.Members {

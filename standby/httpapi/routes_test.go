@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"encoding/json"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -63,6 +64,16 @@ func TestEveryRouteOnEveryMember(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// The contract names every call.
+func TestRoutesAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/api.md")
+	require.NoError(t, err)
+	for _, r := range routes {
+		path, _, _ := strings.Cut(r.path, "?")
+		require.Regexp(t, "(?m)^\\| `"+r.method+" "+path+"[`\\[?]", string(doc))
 	}
 }
 

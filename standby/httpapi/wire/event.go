@@ -3,7 +3,6 @@ package wire
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -46,7 +45,7 @@ func parseEvent(line []byte) (ev standby.Event, err error) {
 		switch string(name) {
 		case "producer":
 			if err = once(0); err == nil {
-				b, err = s.text()
+				b, err = s.peek()
 				ev.Producer = string(b)
 			}
 		case "sequence":
@@ -59,7 +58,7 @@ func parseEvent(line []byte) (ev standby.Event, err error) {
 			}
 		case "payload_base64":
 			if err = once(3); err == nil {
-				b, err = s.text()
+				b, err = s.peek()
 			}
 			if err == nil {
 				ev.Payload, err = unbase64(b)
@@ -81,22 +80,24 @@ func parseEvent(line []byte) (ev standby.Event, err error) {
 	return ev, nil
 }
 
-// unbase64 decodes standard base64 in place. The decoder of the library skips
-// line breaks; here they are an error like any other foreign byte.
+// unbase64 decodes standard base64. The decoder of the library skips line
+// breaks; here they are an error like any other foreign byte.
 func unbase64(b []byte) ([]byte, error) {
-	if bytes.ContainsAny(b, "\r\n") {
+	if bytes.IndexByte(b, '\r') >= 0 || bytes.IndexByte(b, '\n') >= 0 {
 		return nil, errors.New("line break within base64")
 	}
-	n, err := base64.StdEncoding.Strict().Decode(b, b)
-	return b[:n], err
+	out := make([]byte, strict.DecodedLen(len(b)))
+	n, err := strict.Decode(out, b)
+	return out[:n], err
 }
+
+var strict = base64.StdEncoding.Strict()
 
 // AppendEvent appends an event's line, newline included.
 func AppendEvent(dst []byte, ev *standby.Event) []byte {
 	dst = append(dst, '{')
 	if ev.Producer != "" {
-		name, _ := json.Marshal(ev.Producer)
-		dst = append(append(dst, `"producer":`...), name...)
+		dst = appendText(append(dst, `"producer":`...), ev.Producer)
 		dst = strconv.AppendUint(append(dst, `,"sequence":`...), ev.Sequence, 10)
 		dst = append(dst, ',')
 	} else if ev.Sequence != 0 {
@@ -136,7 +137,7 @@ func (s *scanner) object(value func(name []byte) error) error {
 		return errors.New("a JSON object is expected")
 	}
 	for more := !s.take('}'); more; {
-		name, err := s.text()
+		name, err := s.peek()
 		if err != nil {
 			return fmt.Errorf("name: %w", err)
 		}
@@ -171,6 +172,15 @@ func (s *scanner) number() (uint64, error) {
 
 // text reads a string. The result is a copy.
 func (s *scanner) text() ([]byte, error) {
+	b, err := s.peek()
+	if err != nil {
+		return nil, err
+	}
+	return append([]byte{}, b...), nil
+}
+
+// peek reads a string. The result may be a part of the input.
+func (s *scanner) peek() ([]byte, error) {
 	if !s.take('"') {
 		return nil, fmt.Errorf("a string is expected at byte %d", s.i)
 	}
@@ -193,7 +203,7 @@ func (s *scanner) text() ([]byte, error) {
 		return nil, errors.New("the string is not UTF-8: send such bytes as payload_base64")
 	}
 	if !escaped {
-		return append([]byte{}, raw...), nil
+		return raw, nil
 	}
 	return unescape(raw)
 }

@@ -9,12 +9,11 @@ import (
 
 // AppendResult appends the line of an event's outcome, newline included.
 func AppendResult(dst []byte, r *standby.Result) []byte {
-	var v any = &r.Receipt
-	if r.Err != nil {
-		v = ProblemOf(r.Err)
+	if r.Err == nil {
+		return append(appendReceipt(dst, &r.Receipt), '\n')
 	}
-	b, err := json.Marshal(v)
-	if err != nil { // no field of either type can fail
+	b, err := json.Marshal(ProblemOf(r.Err))
+	if err != nil { // no field can fail
 		b = []byte(`{"error":"the outcome cannot be encoded","code":"internal"}`)
 	}
 	return append(append(dst, b...), '\n')
@@ -23,6 +22,9 @@ func AppendResult(dst []byte, r *standby.Result) []byte {
 // ParseResult reads the line of an event's outcome. The error is about the
 // line; the event's own is in the result, a *[Problem].
 func ParseResult(line []byte) (standby.Result, error) {
+	if r, err := parseReceipt(line); err == nil && !r.Link.IsZero() {
+		return standby.Result{Receipt: r}, nil
+	}
 	var v struct {
 		standby.Receipt
 		Problem

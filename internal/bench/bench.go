@@ -1,0 +1,168 @@
+// Package bench measures a group under load and, in the same run, what the
+// same Raft does with nothing on top of it: real processes or members in this
+// one, real TCP, real disks. Absolute numbers are those of a machine; the
+// ratios are what counts.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/understudy-ha/understudy/standby/client"
+)
+
+// Config says what to measure.
+type Config struct {
+	Program  string // the understudy binary that the members run
+	Version  string
+	Cases    []Case
+	Warm     time.Duration // load before what counts
+	Measure  time.Duration // what counts
+	Runs     int           // of each case; the one in the middle is reported
+	Floors   []string      // measured beside each case
+	Group    client.Config // members of a group that is there; none: one is started for each run
+	Dir      string        // for data; empty: a temporary one
+	Profile  string        // directory for CPU and allocation profiles; empty: none
+	Progress func(format string, args ...any)
+}
+
+func (c *Config) complete() error {
+	if len(c.Cases) == 0 {
+		return errors.New("nothing to measure: give a path, a payload, a concurrency, a batch and a number of members")
+	}
+	for i := range c.Cases {
+		if err := c.Cases[i].check(); err != nil {
+			return err
+		}
+		if len(c.Group.Members) > 0 && c.Cases[i].Path == Embedded {
+			return errors.New("a group that is there cannot be embedded: use the client or http path")
+		}
+	}
+	for _, f := range c.Floors {
+		if !slices.Contains([]string{Single, Packed, Stock}, f) {
+			return fmt.Errorf("no floor is called %.20q: use %s, %s or %s", f, Single, Packed, Stock)
+		}
+	}
+	switch {
+	case c.Runs < 1 || c.Runs > 100:
+		return fmt.Errorf("%d runs: use 1 to 100", c.Runs)
+	case c.Measure < 50*time.Millisecond || c.Measure > time.Hour || c.Warm < 0 || c.Warm > time.Hour:
+		return fmt.Errorf("measuring for %v after %v: use 50ms to 1h", c.Measure, c.Warm)
+	}
+	if c.Progress == nil {
+		c.Progress = func(string, ...any) {}
+	}
+	return nil
+}
+
+// Run measures every case: all of its runs, the floors in turn with the
+// product, so that whatever else the machine does hits both.
+func Run(ctx context.Context, cfg Config) (*Report, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	if cfg.Dir == "" {
+		dir, err := os.MkdirTemp("", "understudy-bench-")
+		if err != nil {
+			return nil, err
+		}
+		defer os.Remove(dir) // only if nothing was left in it that says what went wrong
+		cfg.Dir = dir
+	}
+	if cfg.Profile != "" {
+		if err := os.MkdirAll(cfg.Profile, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	rep := &Report{Machine: thisMachine(cfg.Version)}
+	for i := range cfg.Cases {
+		c := &cfg.Cases[i]
+		if len(cfg.Group.Members) > 0 {
+			c.Members = len(cfg.Group.Members)
+		}
+		names := append([]string{product}, cfg.Floors...)
+		runs := make(map[string][]Result)
+		for range cfg.Runs {
+			for _, name := range names {
+				r, err := cfg.run(ctx, name, c)
+				if err != nil {
+					return nil, fmt.Errorf("%s, %v: %w", name, c, err)
+				}
+				cfg.Progress("%-12s %v: %.0f events/s, p50 %.0f us, p99 %.0f us", name, c, r.EventsPerS, r.P50, r.P99)
+				runs[name] = append(runs[name], *r)
+			}
+		}
+		var floors []Result
+		for _, name := range cfg.Floors {
+			floors = append(floors, median(runs[name]))
+		}
+		r := median(runs[product])
+		r.against(floors)
+		rep.Results = append(append(rep.Results, r), floors...)
+	}
+	return rep, nil
+}
+
+func (cfg *Config) open(ctx context.Context, name string, c *Case) (system, error) {
+	inside := c.Path == Embedded
+	switch {
+	case name != product && inside:
+		return openFloorEmbedded(ctx, cfg.Dir, name, c)
+	case name != product:
+		return openFloorProcesses(ctx, cfg, name, c)
+	case inside:
+		return openEmbedded(ctx, cfg.Dir, c)
+	case len(cfg.Group.Members) > 0:
+		return join(ctx, cfg.Group, c)
+	}
+	return openProcesses(ctx, cfg, c)
+}
+
+// run measures a case once, on a fresh group.
+func (cfg *Config) run(ctx context.Context, name string, c *Case) (*Result, error) {
+	debug.FreeOSMemory() // what the last run left behind is not this one's
+	s, err := cfg.open(ctx, name, c)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	callers := make([]caller, c.Concurrency)
+	for i := range callers {
+		if callers[i], err = s.caller(i); err != nil {
+			return nil, err
+		}
+	}
+	begin := time.Now().Add(cfg.Warm)
+	w := window{begin, begin.Add(cfg.Measure)}
+	m := meter{s: s, w: w, done: make(chan struct{})}
+	if cfg.Profile != "" && name == product {
+		m.profile = cfg.profile(c, "load")
+		if c.Path == Embedded {
+			m.profile = cfg.profile(c, "all")
+		}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go m.read(ctx)
+	t, err := drive(ctx, callers, c.payloads(), c.Batch, c.Rate, w)
+	if err != nil {
+		cancel()
+	}
+	<-m.done
+	if err = errors.Join(err, m.err); err != nil {
+		return nil, err
+	}
+	r := c.result(name, &t, cfg.Measure, m.members, m.load)
+	return &r, nil
+}
+
+// profile names a profile's file, without its end.
+func (cfg *Config) profile(c *Case, who string) string {
+	return filepath.Join(cfg.Profile, fmt.Sprintf("%s-%dB-c%d-b%d-m%d-%s", c.Path, c.Payload, c.Concurrency, c.Batch, c.Members, who))
+}

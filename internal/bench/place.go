@@ -1,0 +1,100 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/config"
+	"github.com/understudy-ha/understudy/internal/daemons/kv"
+	"github.com/understudy-ha/understudy/internal/found"
+	"github.com/understudy-ha/understudy/internal/local"
+	"github.com/understudy-ha/understudy/standby"
+)
+
+// system is a running group, the product's or a floor, under load.
+type system interface {
+	// caller makes the caller of a number; each has its own producer or connection.
+	caller(n int) (caller, error)
+	usage(ctx context.Context) (usage, error) // of all members
+	close()
+}
+
+// place is the directory of a group that was just founded, with the addresses
+// that its members are to use.
+type place struct {
+	dir      string
+	founding *chain.Founding
+	names    []string
+	peers    map[string]string // for the other members
+	apis     map[string]string // for the load
+}
+
+// newPlace founds a group of n members.
+func newPlace(base string, n int) (*place, error) {
+	dir, err := os.MkdirTemp(base, "group-")
+	if err != nil {
+		return nil, err
+	}
+	ports, err := local.FreePorts(2 * n)
+	if err != nil {
+		return nil, err
+	}
+	p := &place{dir: dir, peers: make(map[string]string), apis: make(map[string]string)}
+	g := found.Group{Name: "bench", Daemon: kv.Name, Settings: chain.DefaultSettings()}
+	for i := range n {
+		name := string(rune('a' + i))
+		p.names, p.peers[name], p.apis[name] = append(p.names, name), ports[2*i], ports[2*i+1]
+		g.Members = append(g.Members, found.Member{Name: name, Peer: ports[2*i], API: ports[2*i+1]})
+	}
+	if p.founding, err = found.Create(filepath.Join(dir, "members"), g, time.Now()); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *place) member(name string) string { return filepath.Join(p.dir, "members", name) }
+func (p *place) log(name string) string    { return filepath.Join(p.dir, name+".log") }
+func (p *place) remove()                   { os.RemoveAll(p.dir) }
+
+// config is a member's configuration as `understudy run` would make it, without
+// what the environment has to say.
+func (p *place) config(name string) (standby.Config, error) {
+	dir := p.member(name)
+	keys, err := config.LoadKeys(filepath.Join(dir, "keys"))
+	if err != nil {
+		return standby.Config{}, err
+	}
+	return standby.Config{
+		Founding: p.founding, Member: name, Keys: keys, Dir: filepath.Join(dir, "data"), Listen: p.peers[name], Peers: maps.Clone(p.peers),
+		TLSDir: filepath.Join(dir, "tls"), BootstrapMark: filepath.Join(dir, "bootstrap"),
+	}, nil
+}
+
+// patience bounds any wait for a group.
+const patience = time.Minute
+
+// await asks until the answer is yes.
+func await(ctx context.Context, what string, ok func(context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not within %v", patience))
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		try, stop := context.WithTimeout(ctx, 3*time.Second)
+		err := ok(try)
+		stop()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s: %w: %w", what, context.Cause(ctx), err)
+		}
+	}
+}
