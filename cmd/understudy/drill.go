@@ -90,10 +90,14 @@ func drillRunCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(d.group) > 0 {
+				return d.runLive(c, faults)
+			}
 			return d.run(c, faults)
 		},
 	}
 	f := c.Flags()
+	f.StringSliceVar(&d.group, "group", nil, "API addresses of a group in use: only harmless faults, and nothing is started or stopped")
 	d.flags(f, drillRunEvents)
 	f.IntVar(&d.cfg.Members, "members", 3, "how many members the group has")
 	f.DurationVar(&d.cfg.MaxUnavailable, "max-unavailable", 0, "longest outage that is in order (default: the fault's own bound, if it has one)")
@@ -110,6 +114,7 @@ type rehearsal struct {
 	events       int
 	keep         bool
 	reports      []string
+	group        []string
 }
 
 func (d *rehearsal) flags(f *pflag.FlagSet, events int) {
@@ -127,23 +132,13 @@ func (d *rehearsal) flags(f *pflag.FlagSet, events int) {
 
 // run rehearses one fault after the other, each with a new group.
 func (d *rehearsal) run(c *cobra.Command, faults []drill.Fault) error {
-	form, err := d.format()
+	form, err := d.begin(c)
 	if err != nil {
 		return err
-	}
-	for _, file := range d.reports {
-		if _, err := formatOf(file); err != nil {
-			return err
-		}
 	}
 	if err := d.prepare(c); err != nil {
 		return err
 	}
-	live := c.OutOrStdout()
-	if form != "table" {
-		live = c.ErrOrStderr()
-	}
-	d.cfg.Progress = func(format string, args ...any) { fmt.Fprintf(live, format+"\n", args...) }
 	var done []*drill.Report
 	for _, f := range faults {
 		rep, err := d.one(c.Context(), f, len(faults) > 1)
@@ -154,7 +149,29 @@ func (d *rehearsal) run(c *cobra.Command, faults []drill.Fault) error {
 			break
 		}
 	}
-	rep := drill.Merge(done)
+	return d.end(c, form, drill.Merge(done))
+}
+
+// begin checks the forms of the report and sets where the progress goes.
+func (d *rehearsal) begin(c *cobra.Command) (form string, err error) {
+	if form, err = d.format(); err != nil {
+		return "", err
+	}
+	for _, file := range d.reports {
+		if _, err := formatOf(file); err != nil {
+			return "", err
+		}
+	}
+	live := c.OutOrStdout()
+	if form != "table" {
+		live = c.ErrOrStderr()
+	}
+	d.cfg.Progress = func(format string, args ...any) { fmt.Fprintf(live, format+"\n", args...) }
+	return form, nil
+}
+
+// end writes the report and tells by the exit code whether the group held.
+func (d *rehearsal) end(c *cobra.Command, form string, rep *drill.Report) error {
 	if d.state != "" {
 		if err := save(nil, d.state, rep.State); err != nil {
 			return err

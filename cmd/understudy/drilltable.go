@@ -57,7 +57,11 @@ func drillTable(w io.Writer, r *drill.Report) error {
 		fmt.Fprintf(w, "data and logs: %s\n", r.Dir)
 	}
 	if !r.Held() {
-		_, err := fmt.Fprintf(w, "the group did not hold; again with the same moments: --seed %d\n", r.Seed)
+		again := ""
+		if r.Seed > 0 {
+			again = fmt.Sprintf("; again with the same moments: --seed %d", r.Seed)
+		}
+		_, err := fmt.Fprintf(w, "the group did not hold%s\n", again)
 		return err
 	}
 	_, err := fmt.Fprintln(w, "the group held: nothing lost, nothing doubled, every takeover proven")

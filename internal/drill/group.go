@@ -126,9 +126,14 @@ func (g *group) killAll() {
 
 var errEnded = errors.New("has ended by itself")
 
-// await asks until the answer is yes. The error says what the last answer was.
+// await asks until the answer is yes.
 func (g *group) await(ctx context.Context, what string, ok func(context.Context) error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, g.patience, fmt.Errorf("not within %v", g.patience))
+	return await(ctx, g.patience, what, ok)
+}
+
+// await asks until the answer is yes. The error says what the last answer was.
+func await(ctx context.Context, patience time.Duration, what string, ok func(context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not within %v", patience))
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

@@ -45,15 +45,6 @@ func (p *pace) due(line int) time.Time {
 	return p.from.Add(time.Duration(float64(line-p.first) / p.rate * float64(time.Second)))
 }
 
-// gap is an outage as the producers see it.
-type gap struct {
-	term    uint64        // of the active before
-	last    time.Time     // last acknowledgement by it
-	first   time.Time     // first one after
-	newest  time.Time     // last acknowledgement by anybody
-	longest time.Duration // without one while an event was on its way
-}
-
 func startLoad(ctx context.Context, cfg *Config, urls []string) (*load, error) {
 	l := &load{cfg: cfg, receipts: make([]standby.Receipt, len(cfg.Input))}
 	l.moved = sync.NewCond(&l.mu)
@@ -128,8 +119,7 @@ func (l *load) began() time.Time {
 func (l *load) mark(term uint64) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := time.Now()
-	l.gap = gap{term: term, last: now, newest: now}
+	l.gap = newGap(term)
 	return l.acked
 }
 
@@ -161,14 +151,8 @@ func (l *load) receive(ctx context.Context, sent <-chan sentEvent) {
 		}
 		l.mu.Lock()
 		now := time.Now()
-		if g := &l.gap; g.first.IsZero() {
-			if g.term > 0 && (r.Term > g.term || r.Duplicate) {
-				g.first = now
-			} else {
-				g.last = now
-			}
-		}
-		l.note(now, s.at)
+		l.gap.take(&r, now, s.at)
+		l.picture(now)
 		r.OutputData = nil // compared with what the members keep
 		l.receipts[s.line] = r
 		l.acked++
@@ -180,14 +164,8 @@ func (l *load) receive(ctx context.Context, sent <-chan sentEvent) {
 // maxBuckets bounds a round's picture.
 const maxBuckets = 10_000
 
-// note takes down an acknowledgement of an event that was sent at a time.
-func (l *load) note(now, sent time.Time) {
-	g := &l.gap
-	since := g.newest
-	if sent.After(since) {
-		since = sent
-	}
-	g.longest, g.newest = max(g.longest, now.Sub(since)), now
+// picture takes down an acknowledgement.
+func (l *load) picture(now time.Time) {
 	if i := int(now.Sub(l.base) / bucket); i < maxBuckets {
 		for len(l.acks) <= i {
 			l.acks = append(l.acks, 0)

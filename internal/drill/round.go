@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/understudy-ha/understudy/chain"
 	"github.com/understudy-ha/understudy/continuity"
 )
 
@@ -156,7 +157,12 @@ func (s *stage) prove(ctx context.Context, held continuity.Held) error {
 	if err != nil {
 		return err
 	}
-	v, err := continuity.Verify(bundle, held, s.group.founding)
+	return provesHandoff(bundle, held, s.group.founding, r)
+}
+
+// provesHandoff checks a proof, and that it shows the round's handoff.
+func provesHandoff(bundle []byte, held continuity.Held, f *chain.Founding, r *Round) error {
+	v, err := continuity.Verify(bundle, held, f)
 	if err != nil {
 		return err
 	}

@@ -83,7 +83,7 @@ func (s *stage) takeoverBy(ctx context.Context, not *member) error {
 	s.tookOver = true
 	s.load.mu.Lock()
 	s.out = s.load.gap
-	s.r.UnavailableMS, s.r.servedMS = millis(s.out.first.Sub(s.out.last)), millis(s.out.first.Sub(s.load.base))
+	s.r.UnavailableMS, s.r.servedMS = s.out.ms(), millis(s.out.first.Sub(s.load.base))
 	s.load.mu.Unlock()
 	if err := s.promotion(ctx, promoted); err != nil {
 		return err
@@ -114,7 +114,7 @@ func (s *stage) promotion(ctx context.Context, promoted *member) error {
 // receipt again); the handoff's time tells, as all clocks here are one.
 func phasesOf(p *standby.Promotion, out gap) map[string]float64 {
 	phases := maps.Clone(p.PhasesMillis)
-	rest := millis(out.first.Sub(out.last))
+	rest := out.ms()
 	for _, ms := range phases {
 		rest -= ms
 	}
