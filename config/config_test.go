@@ -90,6 +90,7 @@ func TestPrecedence(t *testing.T) {
 		"group": {"g1", "g2", "g3"}, "member": {"a", "b", "c"}, "daemon": {"kv", "ledger", "wordcount"},
 		"listen": {"h:1", "h:2", "h:3"}, "api": {"localhost:1", "localhost:2", "localhost:3"},
 		"insecure": {"false", "true", "false"}, "profile": {"wan", "lan", "lan-fast"}, "verify_sync": {"all", "off", "turns"},
+		"raft_store":   {"boltdb", "file", "boltdb"},
 		"standby_mode": {"hot", "warm", "hot"}, "never_active": {"true", "false", "true"}, "crash_detection": {"false", "true", "false"}, "queue_events": {"1", "2", "3"},
 		"queue_bytes": {"1MiB", "2MiB", "3MiB"}, "outputs_retention_bytes": {"1GiB", "2GiB", "3GiB"},
 		"peers": {"a=h:1", "a=h:2,b=h:3,c=h:4", "a=h:5,b=h:6,c=h:7"}, "apis": {"a=h:1", "a=h:2", "a=h:3"},

@@ -25,8 +25,8 @@
 // poison the host: [ErrPoisoned] from then on. The owner throws it away, builds
 // another at the committed head, and has that one [Host.Refuse] the event. A
 // failed restore changes nothing. A replay that makes another link than the
-// committed one is a [DivergenceError], and the host is then of no use. Nothing
-// here ends a Process that does not return.
+// committed one is a [DivergenceError], and the host is then of no use. A Process
+// that does not return is the owner's to leave behind, with its host.
 package host
 
 import (

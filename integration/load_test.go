@@ -19,8 +19,8 @@ type sent struct {
 	receipt standby.Receipt
 }
 
-// load is four producers that share the events, each sending its own in order
-// and resending what is uncertain.
+// load is four producers that share the events, each sending its own in order and
+// resending what is uncertain.
 type load struct {
 	s       *stage
 	events  []sent
@@ -37,10 +37,14 @@ type load struct {
 
 const producers = 4
 
-func newLoad(s *stage, n int) *load {
+func newLoad(s *stage, p *plan) *load {
 	s.t.Helper()
 	l := &load{s: s, moved: make(chan struct{})}
-	for i, payload := range drill.MakeInput(s.daemon, n, 1) {
+	input := p.input
+	if input == nil {
+		input = drill.MakeInput(s.daemon, p.events, 1)
+	}
+	for i, payload := range input {
 		l.events = append(l.events, sent{event: event(fmt.Sprintf("load-%d", i%producers), uint64(i/producers)+1, string(payload))})
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
@@ -140,6 +144,15 @@ func (s *stage) untilAcked(n int) {
 	defer l.mu.Unlock()
 	require.NoError(s.t, l.err)
 	require.GreaterOrEqualf(s.t, l.acked, n, "not so many receipts within %v", patience)
+}
+
+// quiet waits until all that may be sent has its receipt.
+func (s *stage) quiet() {
+	s.t.Helper()
+	s.load.mu.Lock()
+	allowed := s.load.allowed
+	s.load.mu.Unlock()
+	s.untilAcked(allowed)
 }
 
 // busy lets n more events be sent and waits until a part of them has its

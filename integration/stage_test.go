@@ -40,7 +40,8 @@ type stage struct {
 // plan is what a stage is made of.
 type plan struct {
 	daemon string
-	events int          // of the load
+	events int          // of the load, made up for the daemon
+	input  [][]byte     // or these
 	before func(*stage) // changes the members before they start
 	flags  []string     // of every member
 }
@@ -55,6 +56,10 @@ func newStage(t *testing.T, p plan) *stage {
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("seed %d", seed)
+			for _, m := range s.members {
+				log := m.log()
+				t.Logf("log of %s:\n%s", m.name, log[max(0, len(log)-4000):])
+			}
 			s.dump()
 		}
 		if s.load != nil {
@@ -63,10 +68,7 @@ func newStage(t *testing.T, p plan) *stage {
 		for _, m := range s.members {
 			m.Kill()
 			m.client.Close(ctx)
-			log := m.log()
-			if s.calm(m.name, log); t.Failed() {
-				t.Logf("log of %s:\n%s", m.name, log[max(0, len(log)-4000):])
-			}
+			s.calm(m.name, m.log())
 		}
 		s.client.Close(ctx)
 		cancel()
@@ -76,7 +78,7 @@ func newStage(t *testing.T, p plan) *stage {
 	}
 	s.start(s.members...)
 	s.healthy()
-	s.load = newLoad(s, p.events)
+	s.load = newLoad(s, &p)
 	return s
 }
 
@@ -128,6 +130,13 @@ func (s *stage) dump() {
 		name := strings.ReplaceAll(s.t.Name(), "/", "-") + "-" + m.name + ".log"
 		os.WriteFile(filepath.Join(*keep, name), []byte(m.log()), 0o600)
 	}
+}
+
+// lend has a subtest judge what the stage does, until it gives it back.
+func (s *stage) lend(t *testing.T) (back func()) {
+	owner := s.t
+	s.t = t
+	return func() { s.t = owner }
 }
 
 // await asks until the answer is yes.

@@ -24,6 +24,12 @@ func (n *node) applied(r *fsm.Result) {
 
 func (n *node) journalFull() bool { return n.full.Load() }
 
+// journalLong says that the journal is over the length that forces a checkpoint.
+func (n *node) journalLong(s *fsm.State) bool {
+	steps, bytes := s.JournalSize()
+	return steps > n.g.cfg.MaxJournalSteps || bytes > n.g.cfg.MaxJournalBytes
+}
+
 // machineFSM adds to the state machine what must happen around Raft snapshots.
 type machineFSM struct {
 	*fsm.Machine

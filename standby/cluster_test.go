@@ -190,7 +190,8 @@ func (c *cluster) active() *Group {
 // deliver sends an event until its outcome is certain, as a client would.
 func (c *cluster) deliver(ev Event) (Receipt, error) {
 	c.t.Helper()
-	for {
+	for deadline := time.Now().Add(10 * time.Minute); ; {
+		require.True(c.t, time.Now().Before(deadline), "no outcome of event %s/%d within ten minutes", ev.Producer, ev.Sequence)
 		a := c.active()
 		if a == nil {
 			return Receipt{}, ErrClosed

@@ -29,6 +29,15 @@ const (
 	VerifyOff   VerifySync = "off"
 )
 
+// RaftStore is what keeps the Raft log and the votes on disk.
+type RaftStore string
+
+// The Raft stores. A data directory that has the other one is migrated at the start.
+const (
+	RaftStoreFile RaftStore = "file"   // append-only segments of our own
+	RaftStoreBolt RaftStore = "boltdb" // raft-boltdb
+)
+
 // Config says who this member is, what it runs and how patient it is. The zero
 // value of each field below "Timing" takes the default named with it.
 type Config struct {
@@ -52,6 +61,7 @@ type Config struct {
 	// process is gone. Else the end of its connections and a refused dial, seen
 	// by a majority, start an election at once.
 	NoCrashDetection bool
+	Store            RaftStore    // file
 	Hot              bool         // standby applies each committed step at once instead of at the sync
 	Logger           *slog.Logger // default: discard
 	Version          string       // shown in the status
@@ -62,9 +72,9 @@ type Config struct {
 	Lease            time.Duration // 500 ms: silence of the others after which the active stops
 	SyncInterval     time.Duration // 5 s between checkpoints
 	SignInterval     time.Duration // 500 ms between signed tree heads
-	StallTimeout     time.Duration // 2 s; a write to Raft's store is reported after half of it, and stops the member after five times it
+	StallTimeout     time.Duration // 2 s without progress of disk or daemon: step down; five times that: stop
 	BarrierTimeout   time.Duration // 5 s for the barrier and confirmation of a promotion
-	PromotionStall   time.Duration // 5 s, with BarrierTimeout: how long a switchover waits to see the target active
+	PromotionStall   time.Duration // 5 s without progress of a promotion: give leadership away
 	CommitTimeout    time.Duration // 10 s for one entry to commit; then its events are uncertain
 	VerifySync       VerifySync    // turns
 	OutputsAge       time.Duration // 24 h that outputs are kept on each member's disk
@@ -96,6 +106,7 @@ func (c *Config) setDefaults() {
 	def(&c.BarrierTimeout, 5*time.Second)
 	def(&c.PromotionStall, 5*time.Second)
 	def(&c.CommitTimeout, 10*time.Second)
+	def(&c.Store, RaftStoreFile)
 	def(&c.VerifySync, VerifyTurns)
 	def(&c.OutputsAge, 24*time.Hour)
 	def(&c.OutputsBytes, 1<<30)
@@ -162,6 +173,11 @@ func (c *Config) validate() error {
 	case VerifyTurns, VerifyAll, VerifyOff:
 	default:
 		bad("standby: verify_sync is %q: use turns, all or off", c.VerifySync)
+	}
+	switch c.Store {
+	case RaftStoreFile, RaftStoreBolt:
+	default:
+		bad("standby: raft_store is %q: use %s or %s", c.Store, RaftStoreFile, RaftStoreBolt)
 	}
 	for name, d := range map[string]time.Duration{
 		"heartbeat": c.Heartbeat, "election": c.Election, "lease": c.Lease, "sync_interval": c.SyncInterval,

@@ -62,7 +62,9 @@
 // # Limits
 //
 // Members are those of the founding record, 1 to 9. An event has at most 1 MiB,
-// with its outputs 4 MiB. A hung Process is not ended. What there is no call
+// with its outputs 4 MiB. A call into the daemon that does not come back within
+// Config.StallTimeout is left behind with its state, its event is refused, and
+// the daemon is rebuilt; the fourth time the member stops. What there is no call
 // for, as adding a member or going on after the loss of a majority, cannot be
 // done in this version.
 package standby

@@ -14,6 +14,7 @@ import (
 	"github.com/understudy-ha/understudy/chain"
 	"github.com/understudy-ha/understudy/internal/durable"
 	"github.com/understudy-ha/understudy/internal/golden"
+	"github.com/understudy-ha/understudy/internal/peernet"
 	"github.com/understudy-ha/understudy/internal/testkit"
 )
 
@@ -21,20 +22,25 @@ func TestGoldenIdentity(t *testing.T) {
 	fs := durable.NewMem().Sub("data")
 	require.NoError(t, fs.MkdirAll("."))
 	payload := append([]byte{15: 16}, 0, 0, 0, 0, 0, 0, 1, 1)
+	var marks peernet.Marks
+	for i := range marks {
+		marks[i][7] = byte(i)
+		payload = append(payload, marks[i][:]...)
+	}
 	require.NoError(t, durable.WriteSealed(fs, identityFile, payload))
-	g := &Group{cfg: Config{Founding: testkit.Founding(3), Member: "a"}, fs: fs}
-	id, err := g.identity()
-	require.NoError(t, err)
-	require.Equal(t, [16]byte{15: 16}, id.StoreID)
-	require.Equal(t, uint64(0x102), id.Starts, "this start is counted")
-	b, err := fs.ReadFile(identityFile, 100)
+	b, err := fs.ReadFile(identityFile, 1<<10)
 	require.NoError(t, err)
 	golden.Bytes(t, "identity", b)
 
 	require.NoError(t, fs.WriteFile(identityFile, golden.Read(t, "identity")))
-	id, err = g.identity()
-	require.NoError(t, err)
-	require.Equal(t, uint64(0x103), id.Starts)
+	for range 2 {
+		id, err := (&Group{cfg: Config{Founding: testkit.Founding(3), Member: "a"}, fs: fs}).identity()
+		require.NoError(t, err)
+		require.Equal(t, [16]byte{15: 16}, id.StoreID)
+		require.Greater(t, id.Starts, uint64(0x101), "this start is counted")
+		before := id.Starts - 0x101
+		require.Equal(t, marks[:8], id.Marks[before:before+8], "and has a mark of its own in front")
+	}
 }
 
 func TestGoldenPeerBodies(t *testing.T) {

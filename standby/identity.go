@@ -64,6 +64,7 @@ func (g *Group) identity() (peernet.Identity, error) {
 
 func (g *Group) openStores(ctx context.Context) (*raftstore.Stores, error) {
 	o := raftstore.Options{
+		Store:  raftstore.Kind(g.cfg.Store),
 		Logger: g.log, Syncs: &g.syncs, WarnAfter: g.cfg.StallTimeout / 2, FatalAfter: 5 * g.cfg.StallTimeout,
 		OnFatal: func(err error) { g.fail(fmt.Errorf("the raft store failed: %w", err)) },
 	}

@@ -314,6 +314,16 @@ func (r *replica) verify(ctx context.Context, refs []fsm.CheckpointRef) (err err
 	if err := n.sameState(ctx, h, newest); err != nil {
 		return err
 	}
+	// What was sealed must also restore to itself, else it is found out only by
+	// the replay that verifies the next one: one failover too late.
+	restored, err := n.restore(ctx, newest)
+	if err == nil {
+		err = n.sameState(ctx, restored, newest)
+	}
+	if err != nil {
+		return err
+	}
+	r.adopt(restored, newest.Seq)
 	r.verified[newest.Manifest] = true
 	return nil
 }

@@ -26,9 +26,8 @@ func (a *activation) seals() {
 			last = time.Now()
 			answer <- sealed{seal, err}
 		case <-tick.C:
-			var steps, bytes int
-			a.n.machine.Read(func(s *fsm.State) { steps, bytes = s.JournalSize() })
-			long := steps > cfg.MaxJournalSteps || bytes > cfg.MaxJournalBytes
+			var long bool
+			a.n.machine.Read(func(s *fsm.State) { long = a.n.journalLong(s) })
 			if time.Since(last) < cfg.SyncInterval && !long {
 				continue
 			}
@@ -43,16 +42,22 @@ func (a *activation) seals() {
 
 // seal captures the daemon's state between two entries, writes it to the
 // checkpoint store while events go on, and commits a SEAL link that names it.
-// Without new events since the newest seal it returns that one.
+// Without new events since the newest seal it returns that one, unless the
+// journal is long and only a further seal can shorten it: it reaches back to
+// the checkpoint before the floor's, and one that is full takes in no events.
 func (a *activation) seal(ctx context.Context) (chain.Seal, error) {
 	n := a.n
 	var refs []fsm.CheckpointRef
-	n.machine.Read(func(s *fsm.State) { refs = s.Checkpoints() })
+	var further bool
+	n.machine.Read(func(s *fsm.State) {
+		refs = s.Checkpoints()
+		further = len(refs) > 0 && s.Floor() == refs[len(refs)-1].Seal.Seq && n.journalLong(s)
+	})
 	var inputs uint64
 	if err := a.do(ctx, func() { inputs = a.host.Head().Link.Inputs }); err != nil {
 		return chain.Seal{}, err
 	}
-	if len(refs) > 0 && refs[len(refs)-1].Seal.Inputs == inputs && n.g.checks.Complete(refs[len(refs)-1].Seal.Manifest) {
+	if len(refs) > 0 && !further && refs[len(refs)-1].Seal.Inputs == inputs && n.g.checks.Complete(refs[len(refs)-1].Seal.Manifest) {
 		return refs[len(refs)-1].Seal, nil
 	}
 	got := new(struct {

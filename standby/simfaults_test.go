@@ -51,9 +51,7 @@ var faultList = []simFault{
 		}
 	}},
 	{"reset connections", 6, 100 * time.Millisecond, func(s *sim, at string) {
-		for _, o := range s.others(at) {
-			s.sw.Reset(at, o)
-		}
+		s.sw.Reset(at)
 	}},
 	{"lose messages", 4, time.Second, func(s *sim, _ string) { s.sw.Lose(20 + s.rng.IntN(300)) }},
 	{"delay", 4, time.Second, func(s *sim, _ string) {

@@ -85,13 +85,13 @@ func TestDocumentedCommandsControl(t *testing.T) {
 			require.ErrorContains(t, err, fault)
 		}
 	}
-	lines := commandLines("    $ understudy a \\\n        --b\n`understudy c`, understudy is\n```\nunderstudy d\n```\n# understudy e\n")
+	lines := commandLines("    $ understudy a \\\n        --b\n`understudy c`, `understudy 2026 hash`, understudy is\n```\nunderstudy d\n```\n# understudy e\n")
 	require.Equal(t, []string{"understudy a --b", "understudy d", "understudy c ..."}, lines)
 }
 
 var (
 	continued = regexp.MustCompile(` *\\\n *`)
-	typed     = regexp.MustCompile(`(?m)^ *(?:\$ |until |sudo )?((?:understudy|go run \./cmd/understudy) .*)$`)
+	typed     = regexp.MustCompile(`(?m)^ *(?:\$ |until |sudo )?((?:understudy|go run \./cmd/understudy) [a-z-].*)$`)
 	inline    = regexp.MustCompile("`((?:understudy|go run \\./cmd/understudy) [a-z-][^`\n]*)`")
 	prose     = regexp.MustCompile(`(?m)^\S.*$`)
 )

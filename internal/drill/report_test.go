@@ -5,26 +5,14 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
-	"flag"
 	"io"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/understudy-ha/understudy/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-func golden(t *testing.T, file string, got []byte) {
-	path := "testdata/" + file
-	if *update {
-		require.NoError(t, os.WriteFile(path, got, 0o644))
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, string(want), string(got), "go test ./internal/drill -update writes it")
-}
 
 // sample is a report with a round of each verdict.
 func sample() *Report {
@@ -46,7 +34,7 @@ func sample() *Report {
 func TestJUnit(t *testing.T) {
 	var b bytes.Buffer
 	require.NoError(t, sample().WriteJUnit(&b))
-	golden(t, "report.xml", b.Bytes())
+	golden.Text(t, "report.xml", b.Bytes())
 	var v junitSuites
 	require.NoError(t, xml.Unmarshal(b.Bytes(), &v))
 	require.Equal(t, 3, v.Tests)
@@ -65,7 +53,7 @@ func TestJUnit(t *testing.T) {
 func TestHTML(t *testing.T) {
 	var b bytes.Buffer
 	require.NoError(t, sample().WriteHTML(&b))
-	golden(t, "report.html", b.Bytes())
+	golden.Text(t, "report.html", b.Bytes())
 	page := b.String()
 	require.NotContains(t, page, "<script", "text from outside is escaped, and the page has no scripts")
 	for _, outside := range []string{"http:", "https:", "src=", "@import", "url("} {

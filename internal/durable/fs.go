@@ -8,6 +8,7 @@
 package durable
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +24,9 @@ type File interface {
 	io.Closer
 	Size() (int64, error)
 	Truncate(size int64) error
+	Allocate(size int64) error // makes it that large, of zeros, with room on the disk
 	Sync() error
+	Datasync() error // Sync, but for times; enough for bytes written within the size
 }
 
 // FS is a directory. Names are relative and use slashes. Files are made with
@@ -83,15 +86,21 @@ func (o osFS) ReadFile(name string, max int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return readAll(f, name, max)
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return readAll(f, st.Size(), name, max)
 }
 
-func readAll(r io.Reader, name string, max int64) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, max+1))
-	if err == nil && int64(len(b)) > max {
+// readAll reads a file that has size bytes when it begins, in one piece of memory.
+func readAll(r io.Reader, size int64, name string, max int64) ([]byte, error) {
+	b := bytes.NewBuffer(make([]byte, 0, min(size, max)+bytes.MinRead))
+	_, err := b.ReadFrom(io.LimitReader(r, max+1))
+	if err == nil && int64(b.Len()) > max {
 		err = fmt.Errorf("%s: %w: over %d bytes", name, ErrTooLarge, max)
 	}
-	return b, err
+	return b.Bytes(), err
 }
 
 func (o osFS) WriteFile(name string, data []byte) (err error) {

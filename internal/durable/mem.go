@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -33,14 +34,33 @@ func NewMem() *Mem {
 	return &Mem{now: map[string]*memData{}, disk: map[string]*memData{}, dirs: map[string]bool{".": true}}
 }
 
+// sector is what a disk writes whole or not at all.
+const sector = 512
+
 // Crash forgets everything that is not durable. Open files must not be used after.
-func (m *Mem) Crash() {
+func (m *Mem) Crash() { m.Tear(func() bool { return false }) }
+
+// Tear is a Crash in the middle of writing: of the sectors that were written
+// and not synced the disk has those for which kept says so, in any order.
+func (m *Mem) Tear(kept func() bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.now = map[string]*memData{}
-	for name, d := range m.disk {
-		nd := &memData{now: slices.Clone(d.disk), disk: slices.Clone(d.disk)}
-		m.now[name], m.disk[name] = nd, nd
+	for _, name := range slices.Sorted(maps.Keys(m.disk)) {
+		d := m.disk[name]
+		b := slices.Clone(d.disk)
+		for i := 0; i < len(d.now); i += sector {
+			end := min(i+sector, len(d.now))
+			if end <= len(d.disk) && string(d.now[i:end]) == string(d.disk[i:end]) || !kept() {
+				continue
+			}
+			if end > len(b) {
+				b = append(b, make([]byte, end-len(b))...)
+			}
+			copy(b[i:], d.now[i:end])
+		}
+		m.now[name] = &memData{now: b, disk: slices.Clone(b)}
+		m.disk[name] = m.now[name]
 	}
 }
 
@@ -131,7 +151,9 @@ func (f *memFile) Sync() error {
 	return nil
 }
 
-func (f *memFile) Close() error { return nil }
+func (f *memFile) Allocate(size int64) error { return f.Truncate(size) }
+func (f *memFile) Datasync() error           { return f.Sync() }
+func (f *memFile) Close() error              { return nil }
 
 func (f memFS) Open(name string, create bool) (File, error) {
 	p := f.p(name)
@@ -156,7 +178,11 @@ func (f memFS) ReadFile(name string, max int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return readAll(io.NewSectionReader(x, 0, max+1), name, max)
+	size, err := x.Size()
+	if err != nil {
+		return nil, err
+	}
+	return readAll(io.NewSectionReader(x, 0, max+1), size, name, max)
 }
 
 func (f memFS) WriteFile(name string, data []byte) error {

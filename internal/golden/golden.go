@@ -18,6 +18,9 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
+// Updating says that files of what is expected are to be written anew.
+func Updating() bool { return *update }
+
 func path(name string) string { return filepath.Join("testdata", name+".golden") }
 
 // Bytes compares an encoding with testdata/NAME.golden, which holds it in hex.

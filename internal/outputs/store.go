@@ -278,16 +278,26 @@ func (s *Store) Read(from uint64, max int) ([]chain.Output, error) {
 	return out, nil
 }
 
-// Truncate drops the outputs from next on.
+// Truncate drops the outputs from next on, and those of a damaged segment that
+// reaches so far. Also after an error the store goes on after what it has.
 func (s *Store) Truncate(next uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer func() {
+		if n := len(s.segs); n > 0 {
+			s.next = s.segs[n-1].next
+		} else {
+			s.next = min(s.next, next)
+			s.oldest = s.next
+		}
+	}()
 	for len(s.segs) > 0 {
 		g := s.segs[len(s.segs)-1]
 		if g.next <= next {
 			break
 		}
 		if g.first >= next || g.broken {
+			next = min(next, g.first)
 			if err := s.remove(len(s.segs) - 1); err != nil {
 				return err
 			}
@@ -306,12 +316,6 @@ func (s *Store) Truncate(next uint64) error {
 		if err := g.file.Truncate(off); err != nil {
 			return err
 		}
-	}
-	if len(s.segs) > 0 {
-		s.next = s.segs[len(s.segs)-1].next
-	} else {
-		s.next = min(s.next, next)
-		s.oldest = s.next
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package outputs_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -101,4 +102,29 @@ func TestOutputsDamage(t *testing.T) {
 	got, err := s.Read(1, 1000)
 	require.NoError(t, err)
 	require.Equal(t, some(1, 300), got)
+}
+
+// A cut that fails halfway leaves a store that goes on after what it has, not
+// one with a hole.
+func TestFailedTruncate(t *testing.T) {
+	disk := durable.NewMem()
+	fail := false
+	disk.Hook = func(op, name string) error {
+		if fail && op == "remove" {
+			return errors.New("EIO")
+		}
+		return nil
+	}
+	s, err := outputs.Open(disk.Sub("outputs"), small)
+	require.NoError(t, err)
+	defer s.Close()
+	fill(t, s, 500)
+	fail = true
+	require.Error(t, s.Truncate(65))
+	fail = false
+	require.Less(t, s.Next(), uint64(500))
+	fill(t, s, 500)
+	got, err := s.Read(1, 1000)
+	require.NoError(t, err)
+	require.Equal(t, some(1, 500), got)
 }

@@ -16,13 +16,15 @@ import (
 
 // stock is the transport as Raft would have it: its heartbeats are handled on
 // the connections' goroutines.
-func stock(t raft.Transport) raft.Transport { return &eager{t.(*Transport)} }
+func stock(t *Transport) raft.Transport { return stockTransport{t} }
 
-type eager struct{ *Transport }
+type stockTransport struct{ *Transport }
 
-func (t *eager) SetHeartbeatHandler(f func(raft.RPC)) { t.NetworkTransport.SetHeartbeatHandler(f) }
+func (t stockTransport) SetHeartbeatHandler(f func(raft.RPC)) {
+	t.NetworkTransport.SetHeartbeatHandler(f)
+}
 
-func cured(t raft.Transport) raft.Transport { return t }
+func cured(t *Transport) raft.Transport { return t }
 
 // lab is a member with a real Raft, a, and two members that the test plays.
 type lab struct {
@@ -71,9 +73,9 @@ func threeServers() raft.Configuration {
 }
 
 // newLab starts a and has the others elect it.
-func newLab(t *testing.T, kind func(raft.Transport) raft.Transport) *lab {
+func newLab(t *testing.T, kind func(*Transport) raft.Transport) *lab {
 	l := &lab{sw: NewSwitch(), logs: raft.NewInmemStore(), fsm: &words{}}
-	trans := make(map[string]raft.Transport)
+	trans := make(map[string]*Transport)
 	for _, m := range []string{"a", "b", "c"} {
 		tr := NewTransport(simNetwork(t, l.sw, m), m, 5*time.Second, hclog.NewNullLogger())
 		trans[m] = tr
@@ -119,7 +121,7 @@ func agree(t *testing.T, tr raft.Transport) {
 // term has at the same place is then taken for a duplicate: a fork.
 func TestHeartbeatOfANewerTerm(t *testing.T) {
 	for name, c := range map[string]struct {
-		kind  func(raft.Transport) raft.Transport
+		kind  func(*Transport) raft.Transport
 		forks bool
 	}{"control: stock transport": {stock, true}, "cured": {cured, false}} {
 		t.Run(name, func(t *testing.T) {

@@ -54,6 +54,26 @@ func (s *Switch) Heal() {
 	s.set(func() { clear(s.cut); clear(s.slow); s.wait, s.lose = 0, 0 })
 }
 
+// Reset ends all connections of a member, which goes on listening. What is on
+// its way is lost.
+func (s *Switch) Reset(member string) {
+	s.mu.Lock()
+	n := s.nets[member]
+	s.mu.Unlock()
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	var all []*memConn
+	for c := range n.conns {
+		all = append(all, c)
+	}
+	n.mu.Unlock()
+	for _, c := range all {
+		c.Close()
+	}
+}
+
 // Delay makes every message take this long.
 func (s *Switch) Delay(d time.Duration) { s.set(func() { s.wait = d }) }
 
@@ -65,27 +85,6 @@ func (s *Switch) Slow(from, to string, d time.Duration) {
 // Lose makes every nth message end its connection instead of arriving, which is
 // how a stream loses one. 0 ends it.
 func (s *Switch) Lose(n int) { s.set(func() { s.lose, s.sent = n, 0 }) }
-
-// Reset ends every connection between two members; what is on its way is lost.
-func (s *Switch) Reset(a, b string) {
-	s.mu.Lock()
-	n := s.nets[a]
-	s.mu.Unlock()
-	if n == nil {
-		return
-	}
-	n.mu.Lock()
-	var all []*memConn
-	for c := range n.conns {
-		if c.to == b {
-			all = append(all, c)
-		}
-	}
-	n.mu.Unlock()
-	for _, c := range all {
-		c.Close()
-	}
-}
 
 func (s *Switch) set(f func()) {
 	s.mu.Lock()

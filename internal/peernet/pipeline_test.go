@@ -12,17 +12,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// quiet is a transport that handles heartbeats like everything else.
-type quiet struct{ *raft.NetworkTransport }
-
-func (*quiet) SetHeartbeatHandler(func(raft.RPC)) {}
-
 // pipelining is our transport with Raft's own default of requests in flight.
 func pipelining(n Network, self string) raft.Transport {
-	return &quiet{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: &streamLayer{n: n, self: self, ln: n.Listener(Raft), muted: new(atomic.Bool)}, MaxPool: poolSize, Timeout: 5 * time.Second, Logger: hclog.NewNullLogger(),
+	return noFastPath{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream:  &streamLayer{n: n, self: self, ln: n.Listener(Raft), muted: new(atomic.Bool)},
+		MaxPool: poolSize, Timeout: 5 * time.Second, Logger: hclog.NewNullLogger(),
 	})}
 }
+
+type noFastPath struct{ *raft.NetworkTransport }
+
+func (noFastPath) SetHeartbeatHandler(func(raft.RPC)) {}
 
 // wedges runs failovers of three bare Rafts until a member never catches up
 // again, or leaves goroutines behind that nothing can wake.

@@ -110,16 +110,18 @@ func TestFlippedBit(t *testing.T) {
 		require.NoError(t, db.GetLog(25, &l))
 		require.Equal(t, "entry 35 with some data", string(l.Data), "the control notices: is the cure still needed?")
 	})
-	t.Run("cured", func(t *testing.T) {
-		dir := t.TempDir()
-		s, err := raftstore.Open(dir, raftstore.Options{})
-		require.NoError(t, err)
-		for i := uint64(1); i <= 30; i++ {
-			require.NoError(t, s.Log.StoreLog(entry(i, 2)))
-		}
-		require.NoError(t, s.Close())
-		flip(filepath.Join(dir, "raft.db"))
-		_, err = raftstore.Open(dir, raftstore.Options{})
-		require.ErrorIs(t, err, raftstore.ErrDamaged)
-	})
+	for kind, file := range map[raftstore.Kind]string{raftstore.Bolt: "raft.db", raftstore.File: "log/00000001.seg"} {
+		t.Run("cured: "+string(kind), func(t *testing.T) {
+			dir, o := t.TempDir(), raftstore.Options{Store: kind}
+			s, err := raftstore.Open(dir, o)
+			require.NoError(t, err)
+			for i := uint64(1); i <= 30; i++ {
+				require.NoError(t, s.Log.StoreLog(entry(i, 2)))
+			}
+			require.NoError(t, s.Close())
+			flip(filepath.Join(dir, file))
+			_, err = raftstore.Open(dir, o)
+			require.ErrorIs(t, err, raftstore.ErrDamaged)
+		})
+	}
 }

@@ -121,7 +121,7 @@ func FuzzWrappedStores(f *testing.F) {
 // A snapshot's digest file is a sealed one over what Raft stored, file by file.
 func TestSnapshotDigestFile(t *testing.T) {
 	dir := t.TempDir()
-	fill(t, dir)
+	fill(t, dir, raftstore.Options{})
 	ids, err := os.ReadDir(filepath.Join(dir, "snapshots"))
 	require.NoError(t, err)
 	require.Len(t, ids, 1)

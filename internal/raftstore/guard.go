@@ -9,14 +9,16 @@ import (
 	"time"
 )
 
-// Options says how patient the stores are and whom they tell.
+// Options says what the stores are, how patient, and whom they tell.
 type Options struct {
-	Logger     *slog.Logger
-	WarnAfter  time.Duration  // a call that takes longer is logged; default 1 s
-	FatalAfter time.Duration  // … is a failure; default 10 s
-	Gate       func() error   // before each write, if not nil; may take its time
-	OnFatal    func(error)    // called once, from any goroutine; the process should end
-	Syncs      *atomic.Uint64 // counts the fsyncs of log and votes; may be nil
+	Store        Kind  // what keeps the log and the votes; default [Default]
+	SegmentBytes int64 // of the file store; its own default
+	Logger       *slog.Logger
+	WarnAfter    time.Duration  // a call that takes longer is logged; default 1 s
+	FatalAfter   time.Duration  // … is a failure; default 10 s
+	Gate         func() error   // before each write, if not nil; may take its time
+	OnFatal      func(error)    // called once, from any goroutine; the process should end
+	Syncs        *atomic.Uint64 // counts the fsyncs of log and votes; may be nil
 }
 
 // ErrFailed: an earlier write failed and nothing is written any more.

@@ -57,7 +57,7 @@ func TestStalledWriteIsAFailure(t *testing.T) {
 // (hashicorp/raft issue 714), and complete ones stay.
 func TestLeftoversOfSnapshotsAreRemoved(t *testing.T) {
 	dir := t.TempDir()
-	fill(t, dir)
+	fill(t, dir, raftstore.Options{})
 	snaps := filepath.Join(dir, "snapshots")
 	before, err := os.ReadDir(snaps)
 	require.NoError(t, err)

@@ -24,6 +24,7 @@ type logStore struct {
 	raft.LogStore
 	g    *guard
 	edge atomic.Pointer[boundary]
+	new  recent
 }
 
 func sum(l *raft.Log, ext []byte) chain.Hash {
@@ -47,7 +48,11 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 		c.Extensions = append(h[:len(h):len(h)], l.Extensions...)
 		sealed[i] = &c
 	}
-	return s.g.write("store log entries", func() error { return s.LogStore.StoreLogs(sealed) })
+	err := s.g.write("store log entries", func() error { return s.LogStore.StoreLogs(sealed) })
+	if err == nil {
+		s.new.add(logs)
+	}
+	return err
 }
 
 func (s *logStore) GetLog(index uint64, out *raft.Log) error {
@@ -59,8 +64,11 @@ func (s *logStore) GetLog(index uint64, out *raft.Log) error {
 	return s.g.read(err)
 }
 
-// get reads what the log itself has.
+// get reads what the log itself has: from memory what was stored last.
 func (s *logStore) get(index uint64, out *raft.Log) error {
+	if s.new.get(index, out) {
+		return nil
+	}
 	var l raft.Log
 	if err := s.LogStore.GetLog(index, &l); err != nil {
 		if errors.Is(err, raft.ErrLogNotFound) {
@@ -81,6 +89,7 @@ func (s *logStore) get(index uint64, out *raft.Log) error {
 // DeleteRange of an empty log, which Raft asks for after snapshotTaken has
 // emptied it, is nothing.
 func (s *logStore) DeleteRange(min, max uint64) error {
+	s.new.remove(min, max)
 	if first, err := s.FirstIndex(); err == nil && first == 0 {
 		return nil
 	}

@@ -11,12 +11,9 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
-	"go.etcd.io/bbolt"
 
 	"github.com/understudy-ha/understudy/chain"
 	"github.com/understudy-ha/understudy/internal/durable"
-	"github.com/understudy-ha/understudy/internal/raftstore/boltcheck"
 )
 
 // Stores is what Raft is given.
@@ -25,7 +22,7 @@ type Stores struct {
 	Stable    raft.StableStore
 	Snapshots raft.SnapshotStore
 	g         *guard
-	close     func() error
+	close     closers
 }
 
 // Started says that Raft runs: from now on a term that cannot be stored ends
@@ -39,10 +36,7 @@ func (s *Stores) Started() {
 // Close closes the files. Nothing may be running on the stores any more.
 func (s *Stores) Close() error {
 	s.g.close()
-	if s.close != nil {
-		return s.close()
-	}
-	return nil
+	return s.close.Close()
 }
 
 // Stalled is the age of the oldest write that has not returned, 0 if none.
@@ -80,75 +74,55 @@ func harden(l raft.LogStore, st raft.StableStore, sn raft.SnapshotStore, g *guar
 // retain is how many snapshots are kept.
 const retain = 3
 
-// Open opens or makes the stores in a directory: raft.db, snapshots/ and
-// digests/. Damage is found before anything is used.
+// Open opens or makes the stores in a directory: the log and the votes,
+// snapshots/ and digests/. Damage is found before anything is used.
 func Open(dir string, o Options) (*Stores, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "digests"), 0o700); err != nil {
 		return nil, err
 	}
+	alone, err := lock(dir)
+	if err != nil {
+		return nil, err
+	}
+	s, err := openIn(dir, o)
+	if err != nil {
+		return nil, errors.Join(err, alone.Close())
+	}
+	s.close = append(s.close, alone)
+	return s, nil
+}
+
+func openIn(dir string, o Options) (*Stores, error) {
 	if err := checkSnapshots(dir); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, "raft.db")
-	if err := prepare(path); err != nil {
+	fs := durable.OS(dir)
+	old, err := aside(fs)
+	if err != nil {
 		return nil, err
 	}
-	db, err := openBolt(path)
+	b, err := openKind(dir, o)
 	if err != nil {
 		return nil, err
 	}
 	snaps, err := raft.NewFileSnapshotStoreWithLogger(dir, retain, hclog.NewNullLogger())
 	if err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(err, b.Close())
 	}
 	g := newGuard(o)
-	g.syncs = 2 // bbolt: the pages, then the page that names them
-	s, err := harden(db, db, snaps, g, func(id string) error { return sealSnapshot(dir, id) })
+	g.syncs = b.syncs
+	s, err := harden(b.log, b.stable, snaps, g, func(id string) error { return sealSnapshot(dir, id) })
 	if err != nil {
 		g.close()
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(err, b.Close())
 	}
-	s.close = db.Close
+	s.close = closers{b}
+	for _, n := range old {
+		if err := fs.RemoveAll(n); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
 	return s, nil
-}
-
-func openBolt(path string) (*raftboltdb.BoltStore, error) {
-	return raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: &bbolt.Options{
-		Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, InitialMmapSize: 1 << 30,
-	}})
-}
-
-// prepare checks an existing database with plain reads, or makes a new one
-// under another name and moves it into place, so that a crash in between
-// leaves nothing that looks damaged.
-func prepare(path string) error {
-	f, err := os.Open(path)
-	if err == nil {
-		defer f.Close()
-		st, err := f.Stat()
-		if err != nil {
-			return err
-		}
-		if err := boltcheck.Check(f, st.Size()); err != nil {
-			return &DamageError{path, err.Error()}
-		}
-		return nil
-	}
-	if !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	tmp := path + ".new"
-	if err := os.RemoveAll(tmp); err != nil {
-		return err
-	}
-	db, err := openBolt(tmp)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(db.Sync(), db.Close()); err != nil {
-		return err
-	}
-	return durable.OS(filepath.Dir(path)).Rename(filepath.Base(tmp), filepath.Base(path))
 }
 
 // checkSnapshots compares every snapshot with its digest. One without was not

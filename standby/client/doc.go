@@ -15,9 +15,12 @@
 //	receipt, err := c.Deliver(ctx, []byte("transfer A B 10"))
 //
 // A producer's name is its identity: no two clients may use one at the same
-// time. A client that starts anew under its old name goes on after the newest
-// number that the group has seen of it; whether the last event before was
-// applied shows in that number ([Client.Session]).
+// time; the one that finds it out stops with [ErrNameInUse]. A client that
+// starts anew under its old name goes on after the newest number that the group
+// has of it, behind events of its last life that are still on their way.
+// [Client.Session] tells that number: what was sent before and is at or below
+// it was applied; what is above it may still be, while its connection's last
+// bytes are on their way.
 //
 // Without a producer's name events are delivered at most once: those whose
 // connection broke end as uncertain.

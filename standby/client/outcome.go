@@ -33,6 +33,7 @@ func (s *sender) result(r *standby.Result) {
 	switch {
 	case p.event.Producer == "":
 		s.pop(r)
+		s.wait = 0
 	case s.hole != 0:
 		s.behind(r, code)
 	case foreign:
@@ -68,7 +69,7 @@ func (s *sender) foreign(p *Pending) {
 	if !s.proven {
 		p.event.Sequence, p.maybe = 0, false
 		s.next, s.sent = 0, 0
-		s.broken(errMoved)
+		s.broken(errors.New("events of an earlier client of this name come first"))
 		return
 	}
 	s.fatal = fmt.Errorf("%w: number %d of %q", ErrNameInUse, p.event.Sequence, p.event.Producer)

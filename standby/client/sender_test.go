@@ -57,7 +57,7 @@ func TestEventsOfAnEarlierLifeAreNotOurs(t *testing.T) {
 		require.EqualValues(t, 6+i, r.Sequence)
 		require.False(t, r.Duplicate)
 	}
-	require.Equal(t, []string{"old 4", "old 5", "new 1", "new 2"}, all.applied)
+	require.Equal(t, []string{"old 4", "old 5", "new 1", "new 2"}, all.history())
 }
 
 // A second client in the middle of the first one's events: the one that loses a
@@ -74,7 +74,7 @@ func TestNameInUseStopsTheClient(t *testing.T) {
 	require.NotErrorIs(t, err, standby.ErrUncertain)
 	_, err = c.Deliver(t.Context(), []byte("3"))
 	require.ErrorIs(t, err, client.ErrNameInUse)
-	require.Equal(t, []string{"1", "foreign"}, all.applied)
+	require.Equal(t, []string{"1", "foreign"}, all.history())
 }
 
 // The events behind one that is refused for good left with numbers of their
@@ -129,7 +129,7 @@ func TestMovesUpOnlyWhatIsNoLongerOnItsWay(t *testing.T) {
 		require.NoError(t, err)
 		require.EqualValues(t, 2+i, r.Sequence)
 	}
-	require.Equal(t, []string{"1", "2", "3"}, all.applied)
+	require.Equal(t, []string{"1", "2", "3"}, all.history())
 }
 
 // What is over the group's limit is refused here, before it has a number.
@@ -165,7 +165,7 @@ func TestTooLargeIsKnownBeforehand(t *testing.T) {
 	}
 	closeNow(t, c)
 	require.Zero(t, calls)
-	require.Len(t, all.applied, 3)
+	require.Len(t, all.history(), 3)
 }
 
 // A member that failed within may have applied what it was sent: an event
@@ -213,7 +213,7 @@ func TestPayloadIsCopied(t *testing.T) {
 		require.NoError(t, err)
 	}
 	closeNow(t, c)
-	for i, s := range all.applied {
+	for i, s := range all.history() {
 		require.Equal(t, fmt.Sprintf("event %02d", i), s)
 	}
 }

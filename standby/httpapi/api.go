@@ -68,8 +68,8 @@ func (a *api) routes() http.Handler {
 		mux.Handle(method+" "+path, a.guarded(roles, h))
 		mux.HandleFunc(path, a.otherMethod(method))
 	}
-	// What only the active can do. Of these, switchover and step-down must not
-	// be done twice.
+	// What only the active can do. Of some nobody but the active knows whether
+	// they were done: no answer is uncertain.
 	const (
 		once  = false
 		again = true
@@ -80,7 +80,7 @@ func (a *api) routes() http.Handler {
 	add("POST", "/v1/events", Deliver|Operate, a.events)
 	active("GET", "/v1/session", Deliver|Operate, 0, l.Timeout, again, a.session)
 	active("POST", "/v1/query", Read|Operate, l.MaxQueryBytes, l.Timeout, again, a.query)
-	active("POST", "/v1/sync", Operate, maxBody, l.OperationTimeout, again, a.sync)
+	active("POST", "/v1/sync", Operate, maxBody, l.OperationTimeout, once, a.sync)
 	active("POST", "/v1/switchover", Operate, maxBody, l.OperationTimeout, once, a.switchover)
 	active("POST", "/v1/step-down", Operate, maxBody, l.OperationTimeout, once, a.stepDown)
 	active("GET", "/v1/proof", anyRole, 0, l.Timeout, again, a.proof)

@@ -201,6 +201,9 @@ func (s *source) close() {
 	s.closed = true
 	s.moved.Broadcast()
 	if !s.ended {
+		// Once the body has ended it is net/http that reads, to see whether the
+		// caller goes; it would take this for that, and the calls that follow on
+		// the connection would be cancelled from the start.
 		s.rc.SetReadDeadline(time.Unix(1, 0))
 	}
 	s.mu.Unlock()

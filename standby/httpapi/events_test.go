@@ -328,6 +328,7 @@ func TestBrokenForward(t *testing.T) {
 		path, body, active string
 		code               wire.Code
 	}{
+		{"/v1/sync", "", cut, wire.Uncertain},
 		{"/v1/switchover", "", cut, wire.Uncertain},
 		{"/v1/step-down", "", cut, wire.Uncertain},
 		{"/v1/query", "x", cut, wire.NotActive}, // it changes nothing

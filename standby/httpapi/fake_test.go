@@ -58,6 +58,7 @@ type fake struct {
 	name    string
 	all     *shared
 	role    standby.Role // empty: from who is active
+	follows string       // whom it takes for the active, if not who is
 	stopped chan struct{}
 	batch   func([]standby.Event) []standby.Result // instead of the history
 	query   func(context.Context) (standby.Answer, error)
@@ -235,7 +236,8 @@ func (f *fake) Session(p string) (uint64, bool) {
 func (f *fake) Active() (string, bool) {
 	f.all.mu.Lock()
 	defer f.all.mu.Unlock()
-	return f.all.active, f.all.active == f.name
+	active := cmp.Or(f.follows, f.all.active)
+	return active, active == f.name
 }
 
 func (f *fake) Done() <-chan struct{} { return f.stopped }

@@ -105,6 +105,7 @@ func TestLag(t *testing.T) {
 		{0, 900, 50, "100ms", true}, // it has everything: the checkpoint's age does not count
 		{0, 900, 50, "0", true},
 		{0, 900, 5000, "2s", false}, // it has not heard of what came since
+		{10, 100, 5000, "2s", false},
 		{-1, 900, 50, "100", false},
 		{0, 900, -1, "1h", false},
 	} {

@@ -99,11 +99,11 @@ func TestNoActive(t *testing.T) {
 	require.Empty(t, g.all.applied)
 }
 
-// A member that another one takes for the active, and is not, does not pass
-// the call on: a call makes one hop.
+// A member that another one takes for the active does not pass the call on:
+// calls make one hop, and none goes round.
 func TestOneHop(t *testing.T) {
 	g := newGroup(t, httpapi.Config{})
-	g.members["a"].role = "standby"
+	g.members["a"].follows, g.members["b"].follows, g.members["c"].follows = "c", "a", "c"
 	for _, r := range routes {
 		if r.forwarded {
 			res := g.call("b", r.method, r.path, r.body)

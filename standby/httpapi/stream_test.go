@@ -158,7 +158,7 @@ func TestReaderThatDoesNotRead(t *testing.T) {
 	require.Equal(t, http.StatusOK, resp.StatusCode)
 	require.Eventually(t, func() bool {
 		return g.call("b", "GET", "/v1/watch?limit=1", "").status == http.StatusOK
-	}, time.Minute, 10*time.Millisecond)
+	}, 30*time.Second, 10*time.Millisecond, "sooner than the reader gives up")
 	_, err := io.Copy(io.Discard, resp.Body)
 	require.Error(t, err, "it does not look complete")
 }
