@@ -67,7 +67,7 @@ func newRoot() *cobra.Command {
 	}
 	add("form", initCommand(o), runCommand(o))
 	add("use", deliverCommand(o), outputsCommand(o), queryCommand(o))
-	add("operate", statusCommand(o), historyCommand(o), syncCommand(o), switchoverCommand(o), stepDownCommand(o))
+	add("operate", statusCommand(o), historyCommand(o), syncCommand(o), switchoverCommand(o), stepDownCommand(o), tuneCommand(o))
 	add("trust", headCommand(o), proveCommand(o), verifyCommand(o), drillCommand(o), benchCommand(o))
 	root.AddCommand(versionCommand(o), benchMemberCommand(o), benchFloorCommand())
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
