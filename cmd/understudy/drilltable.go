@@ -80,7 +80,8 @@ func histogram(w io.Writer, bars []drill.Bar) error {
 	}
 	t := new(table)
 	for i := range bars {
-		t.row("  "+bars[i].Label(), fmt.Sprint(bars[i].Count), bars[i].Marks(most, 40))
+		cells := []string{"  " + bars[i].Label(), fmt.Sprint(bars[i].Count), bars[i].Marks(most, 40)}
+		t.row(cells[:2+min(1, bars[i].Count)]...)
 	}
 	return t.write(w)
 }

@@ -48,15 +48,15 @@ type tuning struct {
 
 // tuned is what it prints.
 type tuned struct {
-	Dir        string           `json:"dir,omitempty"`
-	Fsync      *spreadMS        `json:"fsync_ms,omitempty"`
-	RoundTrip  *spreadMS        `json:"round_trip_ms,omitempty"` // the slowest pair's
-	Pairs      []pairMS         `json:"pairs,omitempty"`
-	Profile    string           `json:"profile"`
-	Settings   []string         `json:"settings"`
-	Reasons    []string         `json:"reasons"`
-	Configured string           `json:"configured,omitempty"`
-	TooTight   []string         `json:"too_tight"` // why the configured timing does not fit
+	Dir        string    `json:"dir,omitempty"`
+	Fsync      *spreadMS `json:"fsync_ms,omitempty"`
+	RoundTrip  *spreadMS `json:"round_trip_ms,omitempty"` // the slowest pair's
+	Pairs      []pairMS  `json:"pairs,omitempty"`
+	Profile    string    `json:"profile"`
+	Settings   []string  `json:"settings"`
+	Reasons    []string  `json:"reasons"`
+	Configured string    `json:"configured,omitempty"`
+	TooTight   []string  `json:"too_tight"` // why the configured timing does not fit
 	measured   tune.Measured
 }
 

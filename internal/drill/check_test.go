@@ -2,6 +2,8 @@ package drill
 
 import (
 	"fmt"
+	"os"
+	"regexp"
 	"slices"
 	"testing"
 
@@ -90,4 +92,18 @@ func TestParseFaults(t *testing.T) {
 	require.Len(t, got, len(Kinds()))
 	_, err = ParseFaults([]string{"kill", "nothing"})
 	require.ErrorContains(t, err, "all-down")
+}
+
+// The manual has every fault, in the order of the list, and what it proves.
+func TestDocumentedFaults(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/drills.md")
+	require.NoError(t, err)
+	var got, want [][2]string
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\| [^|]+ \\| ([^|]+) \\|").FindAllStringSubmatch(string(doc), -1) {
+		got = append(got, [2]string{m[1], m[2]})
+	}
+	for _, k := range Kinds() {
+		want = append(want, [2]string{string(k.Fault), k.Proves})
+	}
+	require.Equal(t, want, got)
 }

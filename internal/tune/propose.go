@@ -12,10 +12,10 @@ import (
 // wrong for a slow one; a standby that waits less than several round trips
 // stands for election although the active is well.
 const (
-	tripsPerBeat  = 10                    // round trips in a heartbeat
-	writesInLease = 6.25                  // writes in a lease: 20 ms in 125
-	leastStall    = 2 * time.Second       // the default
-	stallWrites   = 10                    // of the longest write seen
+	tripsPerBeat  = 10                     // round trips in a heartbeat
+	writesInLease = 6.25                   // writes in a lease: 20 ms in 125
+	leastStall    = 2 * time.Second        // the default
+	stallWrites   = 10                     // of the longest write seen
 	step          = 500 * time.Millisecond // to which proposals beyond the profiles are rounded up
 )
 
