@@ -76,7 +76,8 @@ func (g *Group) startNode() (*node, error) {
 	} else if len(snaps) == 0 {
 		n.restored(state) // else Raft restores the newest snapshot, which says the same
 	}
-	n.trans = peernet.NewTransport(g.net, g.cfg.Member, 5*time.Second, raftLogger(g.log))
+	others := slices.DeleteFunc(g.voters(), func(m string) bool { return m == g.cfg.Member })
+	n.trans = peernet.NewTransport(g.net, g.cfg.Member, others, 5*time.Second, raftLogger(g.log))
 	n.raft, err = raft.NewRaft(g.raftConfig(), &machineFSM{Machine: n.machine, n: n}, n.stores.Log, n.stores.Stable, n.stores.Snapshots, n.trans)
 	if err != nil {
 		n.trans.Close()

@@ -97,7 +97,7 @@ func openFloor(kind string, cfg *standby.Config) (_ *floor, err error) {
 		if f.net, err = f.join(cfg); err != nil {
 			return nil, err
 		}
-		f.trans = peernet.NewTransport(f.net, cfg.Member, 5*time.Second, conf.Logger)
+		f.trans = peernet.NewTransport(f.net, cfg.Member, nil, 5*time.Second, conf.Logger)
 	default:
 		return nil, fmt.Errorf("no floor is called %.20q", kind)
 	}

@@ -342,7 +342,15 @@ func (c *memConn) Close() error {
 	return nil
 }
 
-func (c *memConn) Peer() Identity       { return c.peer }
+func (c *memConn) Peer() Identity { return c.peer }
+func (c *memConn) Dead() bool {
+	select {
+	case <-c.in.done:
+		return true
+	default:
+		return false
+	}
+}
 func (c *memConn) LocalAddr() net.Addr  { return name(c.from) }
 func (c *memConn) RemoteAddr() net.Addr { return name(c.to) }
 func (c *memConn) SetDeadline(t time.Time) error {

@@ -61,6 +61,7 @@ type tlsConn struct {
 }
 
 func (c *tlsConn) Peer() Identity { return c.peer }
+func (c *tlsConn) Dead() bool     { return c.done.Load() || dead(c.NetConn()) }
 
 func (c *tlsConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
