@@ -199,7 +199,7 @@ func (l *live) round(ctx context.Context, i int) (*Round, error) {
 	if err := l.play(ctx); err != nil {
 		return nil, err
 	}
-	if err := l.load.until(ctx, func() bool { return !l.load.gap.first.IsZero() }); err != nil {
+	if err := l.load.until(ctx, func() bool { return l.load.gap.over }); err != nil {
 		return nil, err
 	}
 	out := l.load.outage()

@@ -77,7 +77,7 @@ func (s *stage) takeoverBy(ctx context.Context, not *member) error {
 		return err
 	}
 	s.release(1)
-	if err := s.load.until(ctx, "waiting for the first receipt after the fault", func() bool { return !s.load.gap.first.IsZero() }); err != nil {
+	if err := s.load.until(ctx, "waiting for the first receipt after the fault", func() bool { return s.load.gap.over }); err != nil {
 		return err
 	}
 	s.tookOver = true
