@@ -47,6 +47,7 @@ const (
 	ackHeight    = 60.0
 	maxColumns   = 300
 	ticks        = 8
+	labelWidth   = 14.0
 )
 
 // view is a round as it is drawn.
@@ -68,10 +69,10 @@ type span struct {
 }
 
 type mark struct {
-	X    float64
-	N    int
-	AtMS float64
-	What string
+	X     float64
+	Label string
+	AtMS  float64
+	What  string
 }
 
 func newView(i int, r *Round) view {
@@ -97,11 +98,15 @@ func newView(i int, r *Round) view {
 		}
 	}
 	for n, m := range r.Timeline {
-		v.Marks = append(v.Marks, mark{x(m.AtMS), n + 1, m.AtMS, m.What})
+		k := mark{X: x(m.AtMS), Label: fmt.Sprint(n + 1), AtMS: m.AtMS, What: m.What}
+		if n > 0 && k.X-v.Marks[n-1].X < labelWidth { // one label for what is close together
+			k.Label, v.Marks[n-1].Label = v.Marks[n-1].Label+","+k.Label, ""
+		}
+		v.Marks = append(v.Marks, k)
 	}
 	for n := range ticks + 1 {
 		ms := end * float64(n) / ticks
-		v.Ticks = append(v.Ticks, mark{X: x(ms), What: fmt.Sprintf("%.1f s", ms/1000)})
+		v.Ticks = append(v.Ticks, mark{X: x(ms), What: fmt.Sprintf("%.2f s", ms/1000)})
 	}
 	return v
 }
