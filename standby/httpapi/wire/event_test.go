@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/understudy-ha/understudy/internal/golden"
 	"github.com/understudy-ha/understudy/standby"
 )
 
@@ -57,9 +58,14 @@ func FuzzParseEvent(f *testing.F) {
 	for _, s := range []string{`{"producer":"p","sequence":1,"payload":"x\n\u00e9\ud83d\ude00"}`, `{"payload_base64":"AP8="}`, `{"payload":"x","payload_base64":""}`, ` { } `} {
 		f.Add([]byte(s))
 	}
+	for line := range bytes.Lines(golden.ReadText(f, "events")) {
+		f.Add(line)
+	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		line := bytes.Clone(in)
-		ev, err := ParseEvent(in)
+		var ev standby.Event
+		var err error
+		golden.Bounded(t, len(in), func() { ev, err = ParseEvent(in) })
 		require.Equal(t, line, in, "the line was changed")
 		if err != nil {
 			return

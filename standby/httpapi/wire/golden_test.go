@@ -58,51 +58,6 @@ func TestGoldenResults(t *testing.T) {
 	}
 }
 
-// An event that is accepted is the same after it was sent on.
-func FuzzEventLine(f *testing.F) {
-	for _, line := range bytes.SplitAfter(golden.ReadText(f, "events"), []byte("\n")) {
-		f.Add(line)
-	}
-	f.Add([]byte(`{"producer":"\ud83d\ude00","sequence":1,"payload":"\u0000\n\\"}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		golden.Bounded(t, len(b), func() {
-			ev, err := wire.ParseEvent(b)
-			if err != nil {
-				require.ErrorIs(t, err, wire.ErrEvent)
-				return
-			}
-			line := wire.AppendEvent(nil, &ev)
-			require.LessOrEqual(t, len(line), wire.MaxEventLine(len(ev.Payload))+6*len(ev.Producer))
-			back, err := wire.ParseEvent(line)
-			require.NoError(t, err)
-			require.Equal(t, ev, back)
-		})
-	})
-}
-
-// An outcome that is read is the same after it was sent on.
-func FuzzResultLine(f *testing.F) {
-	for _, line := range bytes.SplitAfter(golden.ReadText(f, "results"), []byte("\n")) {
-		f.Add(line)
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		golden.Bounded(t, len(b), func() {
-			r, err := wire.ParseResult(b)
-			if err != nil {
-				return
-			}
-			line := wire.AppendResult(nil, &r)
-			back, err := wire.ParseResult(line)
-			require.NoError(t, err)
-			require.Equal(t, string(line), string(wire.AppendResult(nil, &back)))
-			if p := new(wire.Problem); errors.As(r.Err, &p) {
-				require.NotZero(t, p.Status())
-				p.Unwrap()
-			}
-		})
-	})
-}
-
 // A stream is its lines, each within the limit or skipped, and nothing else.
 func FuzzLines(f *testing.F) {
 	f.Add([]byte("one\n\n  \r\ntwo\nlonger than is allowed\nthree"))

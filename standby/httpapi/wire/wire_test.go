@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"math/rand/v2"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/internal/golden"
 	"github.com/understudy-ha/understudy/standby"
 	"github.com/understudy-ha/understudy/standby/httpapi/wire"
 )
@@ -93,12 +95,25 @@ func TestForeignReceiptLines(t *testing.T) {
 	require.ErrorIs(t, got.Err, standby.ErrGap)
 }
 
+// An outcome means the same to any other reader of JSON, and is the same after
+// it was sent on.
 func FuzzParseResult(f *testing.F) {
 	r := someReceipt()
+	for line := range bytes.Lines(golden.ReadText(f, "results")) {
+		f.Add(line)
+	}
 	f.Add(wire.AppendResult(nil, &standby.Result{Receipt: r}))
 	f.Add([]byte(`{"seq":1,"term":2,"link":"` + r.Link.String() + `","outputs":1,"output_data":["eA=="],"rejected":true}`))
 	f.Fuzz(func(t *testing.T, line []byte) {
-		got, err := wire.ParseResult(line)
+		var got standby.Result
+		var err error
+		golden.Bounded(t, len(line), func() { got, err = wire.ParseResult(line) })
+		if err == nil {
+			on := wire.AppendResult(nil, &got)
+			back, err := wire.ParseResult(on)
+			require.NoError(t, err)
+			require.Equal(t, string(on), string(wire.AppendResult(nil, &back)))
+		}
 		var want struct {
 			standby.Receipt
 			wire.Problem
