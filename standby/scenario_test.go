@@ -128,6 +128,13 @@ func (sc *scenario) options(words []string) (daemon, alone func() host.Daemon, t
 			n, err := strconv.Atoi(value)
 			require.NoError(sc.t, err)
 			tunes = append(tunes, func(c *Config) { c.TrailingLogs, c.SnapshotInterval = uint64(n), time.Second })
+		case "clock":
+			d, err := time.ParseDuration(value)
+			require.NoError(sc.t, err)
+			tunes = append(tunes, func(c *Config) {
+				now := c.Env.Now
+				c.Env.Now = func() time.Time { return now().Add(d) }
+			})
 		case "ttl":
 			d, err := time.ParseDuration(value)
 			require.NoError(sc.t, err)
