@@ -1,6 +1,7 @@
 package raftlog
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"testing"
 
@@ -200,7 +201,7 @@ func FuzzSegment(f *testing.F) {
 		if len(b) > smallSegment {
 			return
 		}
-		p := &packer{b: b}
+		p := &packer{b: bytes.Clone(b)} // the fuzzer keeps b
 		p.pad()
 		s := &segment{number: 1, id: 7, frame: 1, size: smallSegment}
 		if sealed && len(p.b) > 0 {

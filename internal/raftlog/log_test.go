@@ -122,7 +122,7 @@ func TestLogConcurrent(t *testing.T) {
 			}
 		}
 	})
-	for i := uint64(1); i <= 400; i++ {
+	for i := uint64(1); i <= 120; i++ {
 		require.NoError(t, l.StoreLog(entry(i, 1, 700)))
 	}
 	close(done)
