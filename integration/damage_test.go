@@ -21,7 +21,9 @@ import (
 	"github.com/understudy-ha/understudy/chain"
 	"github.com/understudy-ha/understudy/config"
 	"github.com/understudy-ha/understudy/internal/daemons"
+	"github.com/understudy-ha/understudy/internal/durable"
 	"github.com/understudy-ha/understudy/internal/found"
+	"github.com/understudy-ha/understudy/internal/history"
 	"github.com/understudy-ha/understudy/standby"
 )
 
@@ -100,7 +102,7 @@ func TestDamagedFiles(t *testing.T) {
 		kind, _, _ := strings.Cut(name, string(filepath.Separator))
 		kinds[kind] = true
 		for _, i := range s.rng.Perm(len(damages))[:s.sample(kind)] {
-			ok := t.Run(kind+" "+damages[i].name, func(t *testing.T) {
+			ok := t.Run(kind+" "+filepath.Base(name)+" "+damages[i].name, func(t *testing.T) {
 				defer s.lend(t)()
 				s.damaged(m, path, kind, damages[i])
 			})
@@ -146,8 +148,38 @@ func (s *stage) damaged(m *member, path, kind string, d damage) {
 		s.start(m)
 		s.healthy()
 		s.synced(m)
+		s.intact(m)
 		s.kill(m)
 	}
+}
+
+// intact waits until a member's whole history is on its disk: any link of it
+// may be asked for by a proof.
+func (s *stage) intact(m *member) {
+	s.t.Helper()
+	s.await("waiting for the history of "+m.name, func(context.Context) error {
+		dir, err := os.MkdirTemp(s.dir, "history-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		if err := os.CopyFS(dir, os.DirFS(filepath.Join(m.data(), "history"))); err != nil {
+			return err
+		}
+		h, err := history.Open(durable.OS(dir), s.founding.Origin())
+		if err != nil {
+			return err
+		}
+		defer h.Close()
+		_, st, err := s.find(s.ctx, 0)
+		if err == nil && h.Size() < st.Seq {
+			err = fmt.Errorf("it has %d links of %d", h.Size(), st.Seq)
+		}
+		if err == nil {
+			_, err = h.Scrub(0, int(h.Size()))
+		}
+		return err
+	})
 }
 
 // sample is in how many ways a file of a kind is damaged.
@@ -195,7 +227,9 @@ func (s *stage) refusesDamage(m *member) bool {
 			return true
 		case <-time.After(20 * time.Millisecond): // between two questions
 		}
-		if st, err := m.client.Status(ctx); err == nil && st.Role == standby.RoleStandby {
+		try, stop := context.WithTimeout(ctx, 200*time.Millisecond)
+		st, err := m.client.Status(try)
+		if stop(); err == nil && st.Role == standby.RoleStandby {
 			s.synced(m)
 			require.NoError(s.t, cmd.Process.Kill())
 			<-ended

@@ -146,6 +146,14 @@ func (s *stage) untilAcked(n int) {
 	require.GreaterOrEqualf(s.t, l.acked, n, "not so many receipts within %v", patience)
 }
 
+// serves sees n more events acknowledged, of those there are.
+func (s *stage) serves(n int) {
+	s.t.Helper()
+	acked := s.acked()
+	s.allow(2 * n)
+	s.untilAcked(min(acked+n, len(s.load.events)))
+}
+
 // quiet waits until all that may be sent has its receipt.
 func (s *stage) quiet() {
 	s.t.Helper()

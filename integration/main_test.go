@@ -13,6 +13,8 @@ import (
 // program is the command under test.
 var program string
 
+var built = flag.String("program", "", "the command to test, instead of building it")
+
 var keep = flag.String("keep", "", "directory for the logs of what failed, with every goroutine's stack")
 
 // patience bounds every wait: far beyond what a loaded machine needs.
@@ -24,6 +26,14 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
+	if *built != "" {
+		var err error
+		if program, err = filepath.Abs(*built); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return m.Run()
+	}
 	dir, err := os.MkdirTemp("", "understudy-integration-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -69,7 +69,7 @@ func TestPartitions(t *testing.T) {
 				if f.moves {
 					s.after(st.Term)
 				}
-				s.untilAcked(s.acked() + 300)
+				s.serves(300)
 				mesh.All(faultproxy.Rule{})
 				s.healthy()
 			})

@@ -70,7 +70,7 @@ func TestZombie(t *testing.T) {
 		}
 		require.NoError(t, victim.Signal(syscall.SIGSTOP))
 		s.after(st.Term)
-		s.untilAcked(s.acked() + 100)
+		s.serves(100)
 		for _, z := range all {
 			require.NoError(t, z.pipe.send(append(z.half, lines(z.evs[beforeStop+1:])...)))
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/understudy-ha/understudy/chain"
 	"github.com/understudy-ha/understudy/fsm"
+	"github.com/understudy-ha/understudy/internal/durable"
 	"github.com/understudy-ha/understudy/internal/history"
 	"github.com/understudy-ha/understudy/internal/outputs"
 )
@@ -131,6 +132,35 @@ func (a *archive) reset(tip *chain.Tip) {
 	}
 }
 
+// scrub compares a part of the history, from a position on, with itself, and
+// gives the position to go on from. What is damaged is cut off: a hole that is
+// healed like any other. Nothing else would find it before a proof needs it.
+func (a *archive) scrub(from uint64) uint64 {
+	next, err := a.hist.Scrub(from, scrubLinks)
+	if !errors.Is(err, durable.ErrDamaged) {
+		return next
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if next, err = a.hist.Scrub(next, 1); !errors.Is(err, durable.ErrDamaged) {
+		return next // it was being cut while it was read
+	}
+	a.log.Error("the history is damaged and fetched again", "from", next, "err", err)
+	err = a.hist.Truncate(next)
+	if err == nil && next == 0 {
+		err = a.hist.Append([]chain.Link{a.root})
+	}
+	if err != nil {
+		a.log.Error("the history cannot be cut", "err", err)
+	}
+	a.waiting, a.dropped = nil, true
+	a.hole.notify()
+	return next
+}
+
+// scrubLinks is how many links are compared at a time: some ten milliseconds.
+const scrubLinks = 8192
+
 // sync makes everything appended so far durable.
 func (a *archive) sync() error {
 	return errors.Join(a.outs.Sync(), a.hist.Sync())
@@ -252,6 +282,9 @@ func (a *archive) fetchOutputs(ctx context.Context, from source) error {
 	if err != nil {
 		return err
 	}
+	if err := a.wholeSteps(); err != nil {
+		return err
+	}
 	for a.outs.Next() <= last.Outputs {
 		outs, err := from.outputs(ctx, a.outs.Next(), 1024)
 		if err == nil {
@@ -272,6 +305,28 @@ func (a *archive) fetchOutputs(ctx context.Context, from source) error {
 		}
 	}
 	return nil
+}
+
+// wholeSteps cuts the outputs after their last complete step: a torn write may
+// have left a part of one, which alone cannot be checked or gone on from.
+func (a *archive) wholeSteps() error {
+	next := a.outs.Next()
+	if next <= a.outs.Oldest() {
+		return nil
+	}
+	outs, err := a.outs.Read(next-1, 1)
+	if err != nil || len(outs) == 0 || outs[0].Seq >= a.hist.Size() {
+		return err // ahead of the links: from an entry that is still waiting
+	}
+	l, err := a.hist.Link(outs[0].Seq)
+	if err != nil || l.Outputs+1 == next {
+		return err
+	}
+	before, err := a.hist.Link(l.Seq - 1)
+	if err != nil {
+		return err
+	}
+	return a.outs.Truncate(before.Outputs + 1)
 }
 
 // provenOutputs checks whole steps' outputs against their links and returns

@@ -30,11 +30,13 @@ func (g *Group) readOutputs(from uint64, n int) ([]chain.Output, error) {
 	return outs, err
 }
 
-// healArchive fills holes in the archive from the other members and lets go of
+// healArchive fills holes in the archive from the other members, looks for
+// damage in all of the history, at the start and every hour, and lets go of
 // outputs that are past their retention.
 func (g *Group) healArchive() {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	scrubbed, rest := uint64(0), time.Time{}
 	for {
 		hole := g.archive.hole.wait()
 		if !g.archive.whole() {
@@ -43,6 +45,11 @@ func (g *Group) healArchive() {
 		select {
 		case <-hole:
 		case <-tick.C:
+			if time.Now().After(rest) {
+				if scrubbed = g.archive.scrub(scrubbed); scrubbed >= g.hist.Size() {
+					scrubbed, rest = 0, time.Now().Add(time.Hour)
+				}
+			}
 			if err := g.outs.Prune(g.now()); err != nil {
 				g.log.Warn("old outputs cannot be removed", "err", err)
 			}

@@ -244,6 +244,37 @@ func (g *Group) Status() Status {
 	return st
 }
 
+// known is the active that this member knows of and serves or follows; empty if none.
+func (n *node) known() string {
+	if n.active.Load() != nil {
+		return n.g.cfg.Member
+	}
+	var handoff chain.Handoff
+	n.machine.Read(func(s *fsm.State) { _, handoff, _ = s.Active() })
+	if leader, self := n.g.Active(); !self && leader == handoff.Member {
+		return leader
+	}
+	return ""
+}
+
+// AwaitActive waits until this member knows an active, itself or another, or
+// ctx ends. Who asks it of all members learns of a takeover when it happens.
+func (g *Group) AwaitActive(ctx context.Context) {
+	for {
+		changed := g.changed.wait()
+		if n := g.node.Load(); n != nil && n.known() != "" {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		case <-g.ctx.Done():
+			return
+		}
+	}
+}
+
 func (g *Group) daemonName() string { return g.cfg.New().Name() }
 
 // row is one member's line of the status table.

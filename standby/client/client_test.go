@@ -49,8 +49,10 @@ type fake struct {
 	batch func([]standby.Event)        // called before a batch is looked at
 }
 
-func (f *fake) Done() <-chan struct{} { return nil }
-func (f *fake) Founding() []byte      { return nil }
+// AwaitActive: the fakes always know one.
+func (f *fake) AwaitActive(context.Context) {}
+func (f *fake) Done() <-chan struct{}       { return nil }
+func (f *fake) Founding() []byte            { return nil }
 func (f *fake) Active() (string, bool) {
 	f.all.mu.Lock()
 	defer f.all.mu.Unlock()
@@ -307,6 +309,31 @@ func TestForeignNumbersAreFatal(t *testing.T) {
 	require.NotErrorIs(t, err, standby.ErrUncertain)
 	_, err = c.Deliver(t.Context(), []byte("3"))
 	require.ErrorIs(t, err, standby.ErrGap)
+}
+
+// A member that was stopped answers from an old state until it notices. Its
+// word that events are missing which have their receipt is not believed at once.
+func TestStaleGapIsAskedAgain(t *testing.T) {
+	for _, stale := range []error{&standby.GapError{Expected: 1}, standby.ErrSessionExpired} {
+		all, members := group("a")
+		c := newClient(t, client.Config{Members: serve(t, members, nil), Producer: "p"})
+		_, err := c.Deliver(t.Context(), []byte("1"))
+		require.NoError(t, err)
+		tries := 0
+		all.mu.Lock()
+		members[0].fault = func() (before, after error) {
+			if tries++; tries < 4 {
+				return stale, nil
+			}
+			return nil, nil
+		}
+		all.mu.Unlock()
+		r, err := c.Deliver(t.Context(), []byte("2"))
+		require.NoError(t, err)
+		require.EqualValues(t, 2, r.Sequence)
+		require.False(t, r.Duplicate)
+		closeNow(t, c)
+	}
 }
 
 // Without a number, what may have arrived is not sent again.

@@ -20,6 +20,7 @@ type sender struct {
 	next    uint64 // the next event's number; 0: the group is to be asked
 	proven  bool   // the group took a number from here: no other sender's events are ahead
 	hole    uint64 // a number that stays free: its event was refused for good; 0: none
+	stale   int    // how often in a row a member knew less of this producer than is acknowledged
 	settled int    // events on the connection, behind the hole, that were refused with it
 	limit   int    // the group's limit for a payload; 0: not known
 	fatal   error  // no event of this producer can go on
