@@ -207,7 +207,7 @@ func TestRolledBackDiskIsRefused(t *testing.T) {
 		}
 		m := c.members[victim]
 		c.settled()
-		old, err := durable.ReadSealed(m.fs.Sub("data"), identityFile, 64)
+		old, err := durable.ReadSealed(m.fs.Sub("data"), identityFile, int64(identitySize))
 		require.NoError(t, err)
 		for range 2 {
 			c.kill(victim)
