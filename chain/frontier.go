@@ -33,9 +33,25 @@ func nodeHash(left, right Hash) Hash {
 func (f *Frontier) Size() uint64 { return f.size }
 
 // Append adds a leaf.
-func (f *Frontier) Append(leaf Hash) {
+func (f *Frontier) Append(leaf Hash) { f.grow(leaf, nil) }
+
+// Grow is Append that also appends to stored what the tree stores with this
+// leaf: the leaf, then the roots of the subtrees that it completes, the smallest
+// first. That is the order of golang.org/x/mod/sumdb/tlog's stored hashes.
+func (f *Frontier) Grow(leaf Hash, stored []Hash) []Hash {
+	f.grow(leaf, func(h Hash) { stored = append(stored, h) })
+	return stored
+}
+
+func (f *Frontier) grow(leaf Hash, store func(Hash)) {
 	i := 0
-	for ; f.size>>i&1 == 1; i++ {
+	for ; ; i++ {
+		if store != nil {
+			store(leaf)
+		}
+		if f.size>>i&1 == 0 {
+			break
+		}
 		leaf = nodeHash(f.nodes[i], leaf)
 		f.nodes[i] = Hash{}
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
@@ -49,16 +50,10 @@ func (r *reader) member() *Member {
 		Listen: r.address("listen"), Peers: r.table("peers", checkAddress), API: r.address("api"), APIs: r.table("apis", checkAddress),
 		APICert: r.pathOf("api_cert"), APIKey: r.pathOf("api_key"), APITokens: r.pathOf("api_tokens"), Insecure: r.yes("insecure"),
 	}
-	beat := map[string][3]time.Duration{
-		"lan":      {time.Second, time.Second, 500 * time.Millisecond},
-		"lan-fast": {250 * time.Millisecond, 250 * time.Millisecond, 125 * time.Millisecond},
-		"wan":      {3 * time.Second, 3 * time.Second, 1500 * time.Millisecond},
-	}[r.text("profile", "lan", "lan-fast", "wan")]
-	for i, d := range []*time.Duration{&m.Heartbeat, &m.Election, &m.Lease} {
-		if *d = r.duration([]string{"heartbeat", "election", "lease"}[i]); *d == 0 {
-			*d = beat[i]
-		}
-	}
+	beat := profile(r.text("profile", "lan", "lan-fast", "wan"))
+	m.Heartbeat = cmp.Or(r.duration("heartbeat"), beat.Heartbeat)
+	m.Election = cmp.Or(r.duration("election"), beat.Election)
+	m.Lease = cmp.Or(r.duration("lease"), beat.Lease)
 	m.SyncInterval, m.SignInterval, m.Stall = r.duration("sync_interval"), r.duration("sign_interval"), r.duration("stall_timeout")
 	m.RaftStore = r.text("raft_store", "file", "boltdb")
 	m.VerifySync = r.text("verify_sync", "turns", "all", "off")

@@ -282,6 +282,9 @@ func (a *archive) fetchOutputs(ctx context.Context, from source) error {
 	if err != nil {
 		return err
 	}
+	if err := a.wholeSteps(); err != nil {
+		return err
+	}
 	for a.outs.Next() <= last.Outputs {
 		outs, err := from.outputs(ctx, a.outs.Next(), 1024)
 		if err == nil {
@@ -302,6 +305,28 @@ func (a *archive) fetchOutputs(ctx context.Context, from source) error {
 		}
 	}
 	return nil
+}
+
+// wholeSteps cuts the outputs after their last complete step: a torn write may
+// have left a part of one, which alone cannot be checked or gone on from.
+func (a *archive) wholeSteps() error {
+	next := a.outs.Next()
+	if next <= a.outs.Oldest() {
+		return nil
+	}
+	outs, err := a.outs.Read(next-1, 1)
+	if err != nil || len(outs) == 0 || outs[0].Seq >= a.hist.Size() {
+		return err // ahead of the links: from an entry that is still waiting
+	}
+	l, err := a.hist.Link(outs[0].Seq)
+	if err != nil || l.Outputs+1 == next {
+		return err
+	}
+	before, err := a.hist.Link(l.Seq - 1)
+	if err != nil {
+		return err
+	}
+	return a.outs.Truncate(before.Outputs + 1)
 }
 
 // provenOutputs checks whole steps' outputs against their links and returns

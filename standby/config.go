@@ -91,6 +91,9 @@ type Config struct {
 
 	// Env replaces the outside world in simulations. Nil means the real one.
 	Env *env.Env
+
+	// Faults are what a drill does to its own members. Nil means none.
+	Faults *env.Faults
 }
 
 func (c *Config) setDefaults() {

@@ -22,7 +22,7 @@ import (
 
 const (
 	crashPatience = 500 * time.Millisecond // for the whole inquiry
-	stagger       = 40 * time.Millisecond  // an election's time: between one candidate and the next
+	stagger       = 75 * time.Millisecond  // an election's time: between one candidate and the next
 	candidacies   = 3                      // of one member after one crash
 )
 

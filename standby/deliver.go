@@ -133,8 +133,13 @@ func (g *Group) Session(producer string) (last uint64, known bool) {
 	return last, known
 }
 
-// duplicate makes the original receipt of an event that was sent again.
+// duplicate makes the original receipt of an event that was sent again. Another
+// event under the same number must not pass for it: its sender would take it
+// for done.
 func (g *Group) duplicate(p *pending, r fsm.Receipt) Result {
+	if l, err := g.hist.Link(r.Seq); err == nil && l.Input != chain.EventDigest(p.ev.Producer, p.ev.Sequence, p.ev.Payload) {
+		return Result{Err: fmt.Errorf("%w: producer %q number %d", ErrNumberTaken, p.ev.Producer, p.ev.Sequence)}
+	}
 	out := Receipt{
 		Producer: p.ev.Producer, Sequence: p.ev.Sequence, Seq: r.Seq, Term: r.Term, Link: r.Hash,
 		FirstOutput: r.FirstOutput, Outputs: r.Outputs, Reason: r.Reason, Duplicate: true,

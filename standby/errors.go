@@ -27,6 +27,9 @@ var (
 	ErrSessionExpired = errors.New("producer session is unknown or expired")
 	// ErrOldDuplicate: the event was applied before, but so long ago that its receipt is gone.
 	ErrOldDuplicate = errors.New("event was applied before and its receipt is no longer kept")
+	// ErrNumberTaken: the producer's number belongs to another event, so this one
+	// did not happen: two senders use the name, or one lost count.
+	ErrNumberTaken = errors.New("the producer's number was used for another event")
 	// ErrClosed: the group handle is closed.
 	ErrClosed = errors.New("the group is closed")
 	// ErrPruned: the outputs asked for are no longer kept; errors.As a *[PrunedError].

@@ -331,3 +331,20 @@ func TestResetConnectionIsNoCrash(t *testing.T) {
 		c.check()
 	})
 }
+
+// A switchover whose member stops does not go on waiting.
+func TestSwitchoverEndsWithItsMember(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		c := newCluster(t, 3, newTally)
+		a := c.active()
+		began, done := time.Now(), make(chan error)
+		go func() {
+			_, err := a.seePromoted(context.Background(), a.cfg.Member, 99)
+			done <- err
+		}()
+		time.Sleep(10 * time.Millisecond)
+		c.kill(a.cfg.Member)
+		require.ErrorIs(t, <-done, ErrUncertain)
+		require.Less(t, time.Since(began), time.Second)
+	})
+}

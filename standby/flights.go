@@ -1,6 +1,11 @@
 package standby
 
-import "github.com/understudy-ha/understudy/fsm"
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/understudy-ha/understudy/fsm"
+)
 
 // flights is the active's speculative view of the producers: what is proposed
 // and not yet committed, on top of what the state machine knows. Owned by the
@@ -45,6 +50,10 @@ func (f *flights) admit(p *pending, duplicate func(*pending, fsm.Receipt) Result
 		p.finish(Result{Err: &GapError{Expected: last + 1}})
 	case fl != nil && last-ev.Sequence < uint64(len(fl.events)):
 		first := fl.events[uint64(len(fl.events))-1-(last-ev.Sequence)]
+		if !bytes.Equal(first.ev.Payload, ev.Payload) {
+			p.finish(Result{Err: fmt.Errorf("%w: producer %q number %d", ErrNumberTaken, ev.Producer, ev.Sequence)})
+			return false
+		}
 		first.dups = append(first.dups, p)
 	default:
 		var r fsm.Receipt

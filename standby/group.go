@@ -109,6 +109,9 @@ func (g *Group) open() error {
 	if g.cfg.Env != nil {
 		g.fs = g.cfg.Env.FS
 	}
+	if g.cfg.Faults != nil {
+		g.fs = durable.Gated(g.fs, g.cfg.Faults.Write)
+	}
 	g.fs = durable.Count(g.fs, &g.syncs)
 	if err := g.fs.MkdirAll("."); err != nil {
 		return fmt.Errorf("data directory: %w", err)
@@ -286,6 +289,9 @@ func (g *Group) hostConfig() host.Config { return host.ConfigFrom(g.cfg.Founding
 func (g *Group) now() int64 {
 	if g.cfg.Env != nil && g.cfg.Env.Now != nil {
 		return g.cfg.Env.Now().UnixNano()
+	}
+	if g.cfg.Faults != nil {
+		return g.cfg.Faults.Now().UnixNano()
 	}
 	return time.Now().UnixNano()
 }

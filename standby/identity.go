@@ -68,6 +68,9 @@ func (g *Group) openStores(ctx context.Context) (*raftstore.Stores, error) {
 		Logger: g.log, Syncs: &g.syncs, WarnAfter: g.cfg.StallTimeout / 2, FatalAfter: 5 * g.cfg.StallTimeout,
 		OnFatal: func(err error) { g.fail(fmt.Errorf("the raft store failed: %w", err)) },
 	}
+	if g.cfg.Faults != nil {
+		o.Gate = g.cfg.Faults.Write
+	}
 	if g.cfg.Env != nil {
 		return g.cfg.Env.Stores(o)
 	}

@@ -76,7 +76,8 @@ func (g *Group) startNode() (*node, error) {
 	} else if len(snaps) == 0 {
 		n.restored(state) // else Raft restores the newest snapshot, which says the same
 	}
-	n.trans = peernet.NewTransport(g.net, g.cfg.Member, 5*time.Second, raftLogger(g.log))
+	others := slices.DeleteFunc(g.voters(), func(m string) bool { return m == g.cfg.Member })
+	n.trans = peernet.NewTransport(g.net, g.cfg.Member, others, 5*time.Second, raftLogger(g.log))
 	n.raft, err = raft.NewRaft(g.raftConfig(), &machineFSM{Machine: n.machine, n: n}, n.stores.Log, n.stores.Stable, n.stores.Snapshots, n.trans)
 	if err != nil {
 		n.trans.Close()
@@ -103,6 +104,7 @@ func (n *node) goFunc(f func()) {
 // member must not start another instance in this process.
 func (n *node) stop(cause error) error {
 	n.cancel(cause)
+	n.settle(time.Second)
 	down := make(chan error, 1)
 	f := n.raft.Shutdown()
 	go func() { down <- f.Error() }()
@@ -116,6 +118,18 @@ func (n *node) stop(cause error) error {
 	n.trans.Close()
 	n.wg.Wait()
 	return n.stores.Close()
+}
+
+// settle waits, for a while, until what is committed has gone through the state
+// machine: Raft does not answer the futures that wait there when it stops
+// (hashicorp/raft issue 498), and who waits for them waits for ever.
+func (n *node) settle(patience time.Duration) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		st := n.raft.Stats()
+		if st["fsm_pending"] == "0" && st["applied_index"] == st["commit_index"] {
+			return
+		}
+	}
 }
 
 func (g *Group) raftConfig() *raft.Config {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -150,8 +151,8 @@ func scenarioDaemon(name string) (daemon, alone func() host.Daemon) {
 	case "stateless":
 		return func() host.Daemon { return stateless{} }, nil
 	case "wayward":
-		var ids uint64
-		return func() host.Daemon { ids++; return &wayward{id: ids} }, nil
+		var ids atomic.Uint64
+		return func() host.Daemon { return &wayward{id: ids.Add(1)} }, nil
 	}
 	return newTally, nil
 }

@@ -104,7 +104,7 @@ var scenarioVerbs = map[string]func(sc *scenario, args []string) string{
 	"rollback": func(sc *scenario, args []string) string {
 		return sc.each(args, func(name string) {
 			m := sc.c.members[name]
-			old, err := durable.ReadSealed(m.fs.Sub("data"), identityFile, 64)
+			old, err := durable.ReadSealed(m.fs.Sub("data"), identityFile, int64(identitySize))
 			require.NoError(sc.t, err)
 			for range 2 {
 				sc.c.kill(name)
@@ -357,7 +357,7 @@ func kind(err error) string {
 	case errors.As(err, &refused):
 		return "refused"
 	}
-	for _, e := range []error{ErrUncertain, ErrNotActive, ErrBusy, ErrSessionExpired, ErrOldDuplicate, ErrBadEvent, ErrTooLarge} {
+	for _, e := range []error{ErrNumberTaken, ErrUncertain, ErrNotActive, ErrBusy, ErrSessionExpired, ErrOldDuplicate, ErrBadEvent, ErrTooLarge} {
 		if errors.Is(err, e) {
 			return e.Error()
 		}

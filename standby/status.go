@@ -19,12 +19,13 @@ type seen struct {
 }
 
 type sighting struct {
-	pos position
-	at  time.Time
-	err error // of the newest try, nil if it answered
+	pos  position
+	at   time.Time
+	took time.Duration // until its newest answer
+	err  error         // of the newest try, nil if it answered
 }
 
-func (s *seen) put(member string, pos *position, err error) {
+func (s *seen) put(member string, pos *position, took time.Duration, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.last == nil {
@@ -32,7 +33,7 @@ func (s *seen) put(member string, pos *position, err error) {
 	}
 	v := s.last[member]
 	if v.err = err; err == nil {
-		v.pos, v.at = *pos, time.Now()
+		v.pos, v.at, v.took = *pos, time.Now(), took
 	}
 	s.last[member] = v
 }
@@ -181,10 +182,12 @@ func (g *Group) watchPeer(member string) {
 		if n := g.node.Load(); n != nil {
 			mine = n.head()
 		}
+		asked := time.Now()
 		pos, err := g.peers.position(ctx, member, mine.Link.Seq, 0)
+		took := time.Since(asked)
 		cancel()
 		before, known := g.seen.get(member)
-		g.seen.put(member, pos, err)
+		g.seen.put(member, pos, took, err)
 		if err == nil && pos.Seq >= mine.Link.Seq && !pos.At.IsZero() && !mine.Hash.IsZero() && pos.At != mine.Hash {
 			g.fail(fmt.Errorf("at seq %d member %s has another link: %w: compare the members' chains before any of them serves again", mine.Link.Seq, member, errForked))
 		}
@@ -241,11 +244,42 @@ func (g *Group) Status() Status {
 	return st
 }
 
+// known is the active that this member knows of and serves or follows; empty if none.
+func (n *node) known() string {
+	if n.active.Load() != nil {
+		return n.g.cfg.Member
+	}
+	var handoff chain.Handoff
+	n.machine.Read(func(s *fsm.State) { _, handoff, _ = s.Active() })
+	if leader, self := n.g.Active(); !self && leader == handoff.Member {
+		return leader
+	}
+	return ""
+}
+
+// AwaitActive waits until this member knows an active, itself or another, or
+// ctx ends. Who asks it of all members learns of a takeover when it happens.
+func (g *Group) AwaitActive(ctx context.Context) {
+	for {
+		changed := g.changed.wait()
+		if n := g.node.Load(); n != nil && n.known() != "" {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		case <-g.ctx.Done():
+			return
+		}
+	}
+}
+
 func (g *Group) daemonName() string { return g.cfg.New().Name() }
 
 // row is one member's line of the status table.
 func (g *Group) row(name string, head chain.Head, refs []fsm.CheckpointRef, active string) MemberStatus {
-	row := MemberStatus{Name: name, TrailEvents: -1, BacklogEvents: -1, CheckpointAge: -1, ContactMillis: -1}
+	row := MemberStatus{Name: name, TrailEvents: -1, BacklogEvents: -1, CheckpointAge: -1, ContactMillis: -1, RoundTripMillis: -1}
 	var pos position
 	if name == g.cfg.Member {
 		pos, row.ContactMillis = *g.position(0), 0
@@ -260,6 +294,7 @@ func (g *Group) row(name string, head chain.Head, refs []fsm.CheckpointRef, acti
 			return row
 		}
 		pos, row.ContactMillis = s.pos, time.Since(s.at).Milliseconds()
+		row.RoundTripMillis = float64(s.took.Microseconds()) / 1000
 		if s.err != nil {
 			row.State, row.Reason = "unreachable", s.err.Error()
 		}

@@ -86,6 +86,8 @@ func (g *Group) seePromoted(ctx context.Context, member string, term uint64) (ui
 		case <-time.After(2 * time.Millisecond):
 		case <-ctx.Done():
 			return 0, &UncertainError{Reason: fmt.Sprintf("%s got the leadership and was not seen active in time", member), Remedy: "see status"}
+		case <-g.ctx.Done():
+			return 0, &UncertainError{Reason: fmt.Sprintf("%s got the leadership and this member stopped before it saw it active", member), Remedy: "see status"}
 		}
 	}
 }

@@ -86,11 +86,13 @@ type MemberStatus struct {
 	CheckpointSeq uint64     `json:"checkpoint_seq"`
 	CheckpointAge int64      `json:"checkpoint_age_ms"` // -1 never
 	ContactMillis int64      `json:"contact_ms"`        // since it last answered; 0 for this member, -1 never
-	Health        string     `json:"health"`
-	Saturation    float64    `json:"saturation"`
-	Eligible      bool       `json:"eligible"`
-	Version       string     `json:"version"`
-	Reason        string     `json:"reason,omitempty"`
+	// RoundTripMillis is how long its newest answer to this member took; -1 unknown.
+	RoundTripMillis float64 `json:"round_trip_ms"`
+	Health          string  `json:"health"`
+	Saturation      float64 `json:"saturation"`
+	Eligible        bool    `json:"eligible"`
+	Version         string  `json:"version"`
+	Reason          string  `json:"reason,omitempty"`
 }
 
 // Status is what one member knows of the group.

@@ -9,13 +9,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/understudy-ha/understudy/internal/bench"
+	"github.com/understudy-ha/understudy/standby"
 	"github.com/understudy-ha/understudy/standby/client"
 )
 
 func benchCommand(o *options) *cobra.Command {
 	var cfg bench.Config
 	var axes bench.Axes
-	var paths, group []string
+	var paths, stores, group []string
 	var baseline, sweep bool
 	c := &cobra.Command{
 		Use: "bench", Short: "measure a throw-away group, beside what bare Raft does",
@@ -33,6 +34,9 @@ func benchCommand(o *options) *cobra.Command {
 			cfg.Version = version()
 			for _, p := range paths {
 				axes.Paths = append(axes.Paths, bench.Path(p))
+			}
+			for _, s := range stores {
+				axes.Stores = append(axes.Stores, standby.RaftStore(s))
 			}
 			cfg.Cases = axes.Cases()
 			if sweep {
@@ -61,6 +65,7 @@ func benchCommand(o *options) *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringSliceVar(&paths, "path", []string{string(bench.Client)}, fmt.Sprintf("how events reach the active: %v", bench.Paths()))
+	f.StringSliceVar(&stores, "store", []string{string(standby.RaftStoreFile)}, fmt.Sprintf("what keeps the Raft log: %s, %s", standby.RaftStoreFile, standby.RaftStoreBolt))
 	f.IntSliceVar(&axes.Payloads, "payload", []int{128}, fmt.Sprintf("bytes of an event, %d to %d", bench.MinPayload, bench.MaxPayload))
 	f.IntSliceVar(&axes.Concurrency, "concurrency", []int{64}, fmt.Sprintf("callers, 1 to %d", bench.MaxConcurrency))
 	f.IntSliceVar(&axes.Batches, "batch", []int{1}, fmt.Sprintf("events of a call, 1 to %d", bench.MaxBatch))
@@ -99,6 +104,7 @@ func benchFloorCommand() *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVar(&m.Kind, "kind", "", "which floor")
+	f.StringVar(&m.Store, "store", "", "what keeps the log")
 	f.StringVar(&m.Dir, "dir", "", "the member's directory")
 	f.StringVar(&m.Name, "member", "", "the member's name")
 	f.StringToStringVar(&m.Peers, "peers", nil, "addresses of all members for each other")
@@ -108,7 +114,7 @@ func benchFloorCommand() *cobra.Command {
 
 func benchTable(w io.Writer, r *bench.Report) error {
 	fmt.Fprintf(w, "\n%s/%s, %d CPUs, %s, load average %.1f before\n\n", r.Machine.OS, r.Machine.Arch, r.Machine.CPUs, r.Machine.Go, r.Machine.Load)
-	t := newTable("NAME", "PATH", "PAYLOAD", "CALLERS", "BATCH", "MEMBERS", "EVENTS/S", "P50", "P99", "P99.9", "MAX", "CPU/EVENT", "DISK/EVENT", "SENT/EVENT", "FSYNCS/EVENT", "RSS", "OF FLOOR", "P50 OF FLOOR")
+	t := newTable("NAME", "PATH", "STORE", "PAYLOAD", "CALLERS", "BATCH", "MEMBERS", "EVENTS/S", "P50", "P99", "P99.9", "MAX", "CPU/EVENT", "DISK/EVENT", "SENT/EVENT", "FSYNCS/EVENT", "RSS", "OF FLOOR", "P50 OF FLOOR")
 	us := func(v float64) string {
 		return (time.Duration(v*1000) * time.Nanosecond).Round(10 * time.Microsecond).String()
 	}
@@ -119,9 +125,17 @@ func benchTable(w io.Writer, r *bench.Report) error {
 		return fmt.Sprintf(format, v)
 	}
 	for _, x := range r.Results {
-		t.row(x.Name, string(x.Path), fmt.Sprint(x.Payload), fmt.Sprint(x.Concurrency), fmt.Sprint(x.Batch), fmt.Sprint(x.Members),
+		t.row(x.Name, string(x.Path), x.Store, fmt.Sprint(x.Payload), fmt.Sprint(x.Concurrency), fmt.Sprint(x.Batch), fmt.Sprint(x.Members),
 			fmt.Sprintf("%.0f", x.EventsPerS), us(x.P50), us(x.P99), us(x.P999), us(x.Max), known(x.CPU, "%.1f us"),
 			known(x.Written, "%.0f B"), known(x.Sent, "%.0f B"), known(x.Syncs, "%.3f"), known(x.RSS, "%.0f MB"), known(x.Ratio, "%.2f"), known(x.P50Ratio, "%.2f"))
 	}
-	return t.write(w)
+	if err := t.write(w); err != nil {
+		return err
+	}
+	for _, x := range r.Results {
+		if x.Failed > 0 {
+			fmt.Fprintf(w, "! %s, %s, %d B, %d callers, batches of %d: %d runs failed and were repeated\n", x.Name, x.Path, x.Payload, x.Concurrency, x.Batch, x.Failed)
+		}
+	}
+	return nil
 }

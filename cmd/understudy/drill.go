@@ -1,132 +1,278 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/understudy-ha/understudy/internal/drill"
-	"github.com/understudy-ha/understudy/standby"
 )
 
 // Load of a drill without input of its own.
 const (
-	drillEvents = 5000 // a round
-	drillRate   = 2000 // a second
+	drillEvents    = 5000 // a round
+	drillRunEvents = 2000 // a round of drill run
+	drillRate      = 2000 // a second
 )
 
+const drillCodes = "Exit code 0: nothing was lost or doubled, all\nproofs hold and the group served again in time; 6: a proof failed; 8: something\nwas lost or doubled; 10: the group did not come back, or not in time."
+
 func drillCommand(o *options) *cobra.Command {
-	var cfg drill.Config
-	var fault, input, state string
-	var keep bool
+	d := &rehearsal{o: o}
+	var fault string
 	c := &cobra.Command{
 		Use: "drill", Short: "start a throw-away group, break it, and report what happened",
-		Long:    "Drill starts three member processes on loopback in a temporary directory, feeds\nthem from numbered producers, hits the active with a fault at a random moment of\neach round, brings it back, and verifies a continuity proof across each takeover.\nAt the end every receipt, every output and the final state are compared with a run\nof the same input in one process. Exit code 0: nothing was lost or doubled and all\nproofs hold; 6: a proof failed; 8: something was lost or doubled.",
-		Example: "  understudy drill\n  understudy drill --daemon wordcount --input book.txt --rounds 5 -o json",
+		Long:    "Drill starts three member processes on loopback in a temporary directory, feeds\nthem from numbered producers, hits the active with a fault at a random moment of\neach round, brings it back, and verifies a continuity proof across each takeover.\nEvery receipt, every output and the state are compared with a run of the same\ninput in one process. " + drillCodes,
+		Example: "  understudy drill\n  understudy drill --daemon wordcount --input book.txt --rounds 5 -o json\n  understudy drill list\n  understudy drill run partition disk-stall -o html > report.html",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			asJSON, err := o.json()
-			if err != nil {
+			if _, err := o.json(); err != nil {
 				return err
 			}
-			cfg.Fault = drill.Fault(fault)
-			if cfg.Program, err = os.Executable(); err != nil {
-				return err
-			}
-			live := c.OutOrStdout()
-			if asJSON {
-				live = c.ErrOrStderr()
-			}
-			cfg.Progress = func(format string, args ...any) { fmt.Fprintf(live, format+"\n", args...) }
-			if input != "" {
-				if cfg.Input, err = drill.ReadInput(input); err != nil {
-					return err
-				}
-			} else {
-				cfg.Input = drill.MakeInput(cfg.Daemon, drillEvents*min(max(cfg.Rounds, 1), drill.MaxRounds), cfg.Seed)
-				if !c.Flags().Changed("rate") {
-					cfg.Rate = drillRate
-				}
-			}
-			if keep && cfg.Dir == "" {
-				if cfg.Dir, err = os.MkdirTemp("", "understudy-drill-"); err != nil {
-					return err
-				}
-			}
-			rep, err := drill.Run(c.Context(), cfg)
-			if err != nil {
-				return err
-			}
-			if state != "" {
-				if err := save(nil, state, rep.State); err != nil {
-					return err
-				}
-			}
-			if err := o.print(c.OutOrStdout(), rep, func(w io.Writer) error { return drillTable(w, rep) }); err != nil {
-				return err
-			}
-			switch {
-			case rep.Lost > 0 || rep.Duplicated > 0:
-				return silent(8)
-			case rep.ProofsBad > 0:
-				return silent(6)
-			}
-			return nil
+			return d.run(c, []drill.Fault{drill.Fault(fault)})
 		},
 	}
-	f := c.Flags()
-	f.StringVar(&cfg.Daemon, "daemon", "ledger", "built-in daemon")
-	f.StringVar(&input, "input", "", "text to feed, one event a line (default: made up for the daemon)")
-	f.IntVar(&cfg.Rounds, "rounds", 3, "how many faults")
-	f.StringVar(&fault, "fault", string(drill.Kill), fmt.Sprintf("what is done to the active: %v", drill.Faults()))
-	f.IntVar(&cfg.Rate, "rate", 0, fmt.Sprintf("events a second; 0: as many as the group takes (default %d without --input)", drillRate))
-	f.StringVar(&cfg.Profile, "profile", "lan-fast", "timing of elections: lan, lan-fast or wan")
-	f.Uint64Var(&cfg.Seed, "seed", 0, "of the faults' moments (default: random)")
-	f.StringVar(&cfg.Dir, "dir", "", "directory to use and keep (default: a temporary one)")
-	f.BoolVar(&keep, "keep", false, "keep the temporary directory with data and logs")
-	f.StringVar(&state, "state", "", "write the daemon's final answer to a file")
+	d.flags(c.Flags(), drillEvents)
+	c.Flags().StringVar(&fault, "fault", string(drill.Kill), "what is done: see understudy drill list")
+	c.AddCommand(drillListCommand(o), drillRunCommand(o))
 	return c
 }
 
-func drillTable(w io.Writer, r *drill.Report) error {
-	fmt.Fprintln(w)
-	t := newTable("ROUND", "FAULT", "VICTIM", "PROMOTED", "DETECT", "ELECT", "BARRIER", "REPLAY", "FENCE", "SERVE", "TOTAL", "REPLAYED", "PROOF")
-	for i, x := range r.Rounds {
-		ms := func(names ...string) string {
-			sum := 0.0
-			for _, n := range names {
-				sum += x.PhasesMS[n]
+func drillListCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "list the faults that can be rehearsed",
+		Long: "List prints each fault, what it does, what a drill of it proves, and what it is\nmade with. Harmless ones may be done to a group in use: drill run --group.",
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			type row struct {
+				Fault    drill.Fault `json:"fault"`
+				Does     string      `json:"does"`
+				Proves   string      `json:"proves"`
+				Needs    string      `json:"needs"`
+				Harmless bool        `json:"harmless"`
 			}
-			return fmt.Sprintf("%.1f", sum)
-		}
-		proof := "ok"
-		if x.Proof != "ok" {
-			proof = "BAD"
-		}
-		t.row(fmt.Sprint(i+1), string(x.Fault), x.Victim, x.Promoted, ms("detect"), ms("elect"), ms(standby.PhaseBarrier),
-			ms(standby.PhaseRestore, standby.PhaseReplay), ms(standby.PhaseFence), ms(standby.PhaseActive, "serve"),
-			fmt.Sprintf("%.1f ms", x.UnavailableMS), fmt.Sprint(x.Replayed), proof)
+			var rows []row
+			for _, k := range drill.Kinds() {
+				rows = append(rows, row{k.Fault, k.Does, k.Proves, k.Needs(), k.Harmless()})
+			}
+			return o.print(c.OutOrStdout(), map[string]any{"faults": rows}, func(w io.Writer) error {
+				t := newTable("FAULT", "DOES", "NEEDS", "HARMLESS")
+				for _, r := range rows {
+					harmless := "no"
+					if r.Harmless {
+						harmless = "yes"
+					}
+					t.row(string(r.Fault), r.Does, r.Needs, harmless)
+				}
+				return t.write(w)
+			})
+		},
 	}
-	if err := t.write(w); err != nil {
+}
+
+func drillRunCommand(o *options) *cobra.Command {
+	d := &rehearsal{o: o}
+	c := &cobra.Command{
+		Use: "run FAULT...|all", Short: "rehearse faults and report what happened",
+		Long:    "Run rehearses each fault with a throw-away group of its own on loopback, and\ncompares as understudy drill does. " + drillCodes,
+		Example: "  understudy drill run kill pause --rounds 10\n  understudy drill run all -o html > report.html\n  understudy drill run disk-stall --max-unavailable 5s --report drill.xml",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			faults, err := drill.ParseFaults(args)
+			if err != nil {
+				return err
+			}
+			if len(d.group) > 0 {
+				return d.runLive(c, faults)
+			}
+			return d.run(c, faults)
+		},
+	}
+	f := c.Flags()
+	f.StringSliceVar(&d.group, "group", nil, "API addresses of a group in use: only harmless faults, and nothing is started or stopped")
+	d.flags(f, drillRunEvents)
+	f.IntVar(&d.cfg.Members, "members", 3, "how many members the group has")
+	f.DurationVar(&d.cfg.MaxUnavailable, "max-unavailable", 0, "longest outage that is in order (default: the fault's own bound, if it has one)")
+	f.BoolVar(&d.cfg.AbortOnRed, "abort-on-red", false, "end after the first round that does not hold")
+	f.StringSliceVar(&d.reports, "report", nil, "also write the report to a file, repeatable: .json, .xml (JUnit) or .html")
+	return c
+}
+
+// rehearsal is the drill that the flags describe.
+type rehearsal struct {
+	o            *options
+	cfg          drill.Config
+	input, state string
+	events       int
+	keep         bool
+	reports      []string
+	group        []string
+}
+
+func (d *rehearsal) flags(f *pflag.FlagSet, events int) {
+	f.StringVar(&d.cfg.Daemon, "daemon", "ledger", "built-in daemon")
+	f.StringVar(&d.input, "input", "", "text to feed, one event a line (default: made up for the daemon)")
+	f.IntVar(&d.events, "events", events, "events a round, without --input")
+	f.IntVar(&d.cfg.Rounds, "rounds", 3, "how many times")
+	f.IntVar(&d.cfg.Rate, "rate", 0, fmt.Sprintf("events a second; 0: as many as the group takes (default %d without --input)", drillRate))
+	f.StringVar(&d.cfg.Profile, "profile", "lan-fast", "timing of elections: lan, lan-fast or wan")
+	f.Uint64Var(&d.cfg.Seed, "seed", 0, "of the input and of the faults' moments (default: random)")
+	f.StringVar(&d.cfg.Dir, "dir", "", "directory to use and keep (default: a temporary one)")
+	f.BoolVar(&d.keep, "keep", false, "keep the temporary directory with data and logs")
+	f.StringVar(&d.state, "state", "", "write the daemon's final answer to a file")
+}
+
+// run rehearses one fault after the other, each with a new group.
+func (d *rehearsal) run(c *cobra.Command, faults []drill.Fault) error {
+	form, err := d.begin(c)
+	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "\nunavailable p50 %.1f ms, p95 %.1f ms, max %.1f ms\n", r.Unavailable.P50, r.Unavailable.P95, r.Unavailable.Max)
-	fmt.Fprintf(w, "acknowledged %d of %d (%d rejected by the daemon), lost %d, duplicated %d\n", r.Acknowledged, r.Events, r.Rejected, r.Lost, r.Duplicated)
-	fmt.Fprintf(w, "proofs verified %d, failed %d\n", r.ProofsOK, r.ProofsBad)
-	for q, a := range r.Answers {
-		fmt.Fprintf(w, "%s: %s\n", q, a)
+	if err := d.prepare(c); err != nil {
+		return err
 	}
-	for _, f := range r.Findings {
-		fmt.Fprintf(w, "! %s\n", f)
+	var done []*drill.Report
+	for _, f := range faults {
+		rep, err := d.one(c.Context(), f, len(faults) > 1)
+		if err != nil {
+			return fmt.Errorf("%s: %w", f, err)
+		}
+		if done = append(done, rep); d.cfg.AbortOnRed && !rep.Held() {
+			break
+		}
 	}
-	if r.Dir != "" {
-		fmt.Fprintf(w, "data and logs: %s (seed %d)\n", r.Dir, r.Seed)
+	return d.end(c, form, drill.Merge(done))
+}
+
+// begin checks the forms of the report and sets where the progress goes.
+func (d *rehearsal) begin(c *cobra.Command) (form string, err error) {
+	if form, err = d.format(); err != nil {
+		return "", err
 	}
-	if !r.Held() {
-		return nil
+	for _, file := range d.reports {
+		if _, err := formatOf(file); err != nil {
+			return "", err
+		}
 	}
-	_, err := fmt.Fprintln(w, "the group held: nothing lost, nothing doubled, every takeover proven")
+	live := c.OutOrStdout()
+	if form != "table" {
+		live = c.ErrOrStderr()
+	}
+	d.cfg.Progress = func(format string, args ...any) { fmt.Fprintf(live, format+"\n", args...) }
+	return form, nil
+}
+
+// end writes the report and tells by the exit code whether the group held.
+func (d *rehearsal) end(c *cobra.Command, form string, rep *drill.Report) error {
+	if d.state != "" {
+		if err := save(nil, d.state, rep.State); err != nil {
+			return err
+		}
+	}
+	for _, file := range d.reports {
+		f, _ := formatOf(file)
+		var b strings.Builder
+		if err := d.write(&b, f, rep); err != nil {
+			return err
+		}
+		if err := save(nil, file, []byte(b.String())); err != nil {
+			return err
+		}
+	}
+	if err := d.write(c.OutOrStdout(), form, rep); err != nil {
+		return err
+	}
+	switch {
+	case rep.Lost > 0 || rep.Duplicated > 0:
+		return silent(8)
+	case rep.ProofsBad > 0:
+		return silent(6)
+	case rep.Failed > 0:
+		return silent(10)
+	}
+	return nil
+}
+
+// prepare makes the input and the seed that it follows from.
+func (d *rehearsal) prepare(c *cobra.Command) (err error) {
+	cfg := &d.cfg
+	if cfg.Program, err = os.Executable(); err != nil {
+		return err
+	}
+	cfg.Seed = cmp.Or(cfg.Seed, drill.NewSeed())
+	switch {
+	case d.input != "":
+		if cfg.Input, err = drill.ReadInput(d.input); err != nil {
+			return err
+		}
+	case d.events < 1 || d.events > drill.MaxEvents:
+		return fmt.Errorf("--events: use 1 to %d", drill.MaxEvents)
+	default:
+		cfg.Input = drill.MakeInput(cfg.Daemon, d.events*min(max(cfg.Rounds, 1), drill.MaxRounds), cfg.Seed)
+		if !c.Flags().Changed("rate") {
+			cfg.Rate = drillRate
+		}
+	}
+	if d.keep && cfg.Dir == "" {
+		cfg.Dir, err = os.MkdirTemp("", "understudy-drill-")
+	}
 	return err
+}
+
+func (d *rehearsal) one(ctx context.Context, f drill.Fault, several bool) (*drill.Report, error) {
+	cfg := d.cfg
+	cfg.Fault = f
+	if several && cfg.Dir != "" {
+		cfg.Dir = filepath.Join(cfg.Dir, string(f))
+		if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	start := time.Now()
+	rep, err := drill.Run(ctx, cfg)
+	if err == nil {
+		cfg.Progress("%s: %d rounds in %s", f, len(rep.Rounds), age(time.Since(start)))
+	}
+	return rep, err
+}
+
+// format is what -o asks for. A drill has more forms than other commands.
+func (d *rehearsal) format() (string, error) {
+	switch d.o.output {
+	case "table", "json", "junit", "html":
+		return d.o.output, nil
+	}
+	return "", fmt.Errorf("output %.30q: use table, json, junit or html", d.o.output)
+}
+
+func formatOf(file string) (string, error) {
+	switch filepath.Ext(file) {
+	case ".json":
+		return "json", nil
+	case ".xml":
+		return "junit", nil
+	case ".html":
+		return "html", nil
+	}
+	return "", fmt.Errorf("--report %.60q: end the name with .json, .xml or .html", file)
+}
+
+func (d *rehearsal) write(w io.Writer, form string, rep *drill.Report) error {
+	switch form {
+	case "junit":
+		return rep.WriteJUnit(w)
+	case "html":
+		return rep.WriteHTML(w)
+	case "json":
+		return writeJSON(w, rep)
+	}
+	return drillTable(w, rep)
 }

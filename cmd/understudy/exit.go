@@ -52,7 +52,7 @@ func exitCode(ctx context.Context, err error) int {
 // refused errors are a member's clear no.
 func refused(err error) bool {
 	for _, e := range []error{standby.ErrRefused, standby.ErrTooLarge, standby.ErrBadEvent, standby.ErrGap,
-		standby.ErrSessionExpired, standby.ErrOldDuplicate, standby.ErrPruned} {
+		standby.ErrSessionExpired, standby.ErrOldDuplicate, standby.ErrNumberTaken, standby.ErrPruned} {
 		if errors.Is(err, e) {
 			return true
 		}

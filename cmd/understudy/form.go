@@ -17,6 +17,7 @@ import (
 	"github.com/understudy-ha/understudy/chain"
 	"github.com/understudy-ha/understudy/config"
 	"github.com/understudy-ha/understudy/internal/daemons"
+	"github.com/understudy-ha/understudy/internal/faultseam"
 	"github.com/understudy-ha/understudy/internal/found"
 	"github.com/understudy-ha/understudy/standby"
 	"github.com/understudy-ha/understudy/standby/httpapi"
@@ -103,6 +104,7 @@ func pairs(flag string, list []string) ([]pair, error) {
 }
 
 func runCommand(o *options) *cobra.Command {
+	var faults bool
 	c := &cobra.Command{
 		Use: "run", Short: "run a member until it is told to stop",
 		Long: "Run serves one member of a group. SIGTERM or an interrupt hands the active role\nover, if this member has it, and stops. Every key of the configuration is also a\nflag and an environment variable.",
@@ -121,10 +123,17 @@ func runCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if faults {
+				if cfg.Faults, err = faultseam.Open(filepath.Dir(m.DataDir), cfg.Founding, c.InOrStdin()); err != nil {
+					return err
+				}
+			}
 			return serve(c.Context(), m, cfg, log)
 		},
 	}
 	config.Flags(c.Flags())
+	c.Flags().BoolVar(&faults, "drill-faults", false, "take faults from standard input; only a drill's own members may")
+	c.Flags().MarkHidden("drill-faults")
 	return c
 }
 

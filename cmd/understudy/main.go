@@ -10,7 +10,8 @@
 // Exit codes: 0 done; 1 wrong usage or a local error; 2 no member answered, or
 // an error there; 3 refused, nothing changed; 4 outcome unknown; 5 done in
 // part; 6 a proof failed; 7 not allowed; 8 a drill found something lost or
-// doubled; 10 the group has no active; 130 interrupted.
+// doubled; 10 the group has no active, was late in a drill, or has a timing that is
+// too tight; 130 interrupted.
 package main
 
 import (
@@ -67,7 +68,7 @@ func newRoot() *cobra.Command {
 	}
 	add("form", initCommand(o), runCommand(o))
 	add("use", deliverCommand(o), outputsCommand(o), queryCommand(o))
-	add("operate", statusCommand(o), historyCommand(o), syncCommand(o), switchoverCommand(o), stepDownCommand(o))
+	add("operate", statusCommand(o), historyCommand(o), syncCommand(o), switchoverCommand(o), stepDownCommand(o), tuneCommand(o))
 	add("trust", headCommand(o), proveCommand(o), verifyCommand(o), drillCommand(o), benchCommand(o))
 	root.AddCommand(versionCommand(o), benchMemberCommand(o), benchFloorCommand())
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {

@@ -65,6 +65,10 @@ func (o *options) print(w io.Writer, v any, table func(io.Writer) error) error {
 	if !asJSON {
 		return table(w)
 	}
+	return writeJSON(w, v)
+}
+
+func writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(v)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/understudy-ha/understudy/standby"
 )
 
 // Path is how events reach the active.
@@ -26,6 +28,7 @@ type Case struct {
 	Concurrency int // callers, each with one batch on its way
 	Batch       int // events a call
 	Members     int
+	Store       standby.RaftStore
 	Rate        float64 // events a second; 0: as fast as answers come
 }
 
@@ -52,6 +55,8 @@ func (c *Case) check() error {
 		return fmt.Errorf("a batch of %d: use 1 to %d", c.Batch, MaxBatch)
 	case !slices.Contains([]int{1, 3, 5}, c.Members):
 		return fmt.Errorf("%d members: use 1, 3 or 5", c.Members)
+	case c.Store != standby.RaftStoreFile && c.Store != standby.RaftStoreBolt:
+		return fmt.Errorf("store %.20q: use %s or %s", c.Store, standby.RaftStoreFile, standby.RaftStoreBolt)
 	case c.Batch*c.Payload > maxCall:
 		return fmt.Errorf("batches of %d events of %d bytes: together at most %d bytes", c.Batch, c.Payload, maxCall)
 	case c.Rate < 0:
@@ -62,12 +67,13 @@ func (c *Case) check() error {
 
 // String is the case in one line.
 func (c Case) String() string {
-	return fmt.Sprintf("%s, %d B, %d callers, batches of %d, %d members", c.Path, c.Payload, c.Concurrency, c.Batch, c.Members)
+	return fmt.Sprintf("%s, %d B, %d callers, batches of %d, %d members, store %s", c.Path, c.Payload, c.Concurrency, c.Batch, c.Members, c.Store)
 }
 
 // Axes are the values of what is varied.
 type Axes struct {
 	Paths                                   []Path
+	Stores                                  []standby.RaftStore
 	Payloads, Concurrency, Batches, Members []int
 	Rate                                    float64
 }
@@ -76,11 +82,13 @@ type Axes struct {
 func (a Axes) Cases() []Case {
 	var out []Case
 	for _, path := range a.Paths {
-		for _, members := range a.Members {
-			for _, payload := range a.Payloads {
-				for _, batch := range a.Batches {
-					for _, n := range a.Concurrency {
-						out = append(out, Case{path, payload, n, batch, members, a.Rate})
+		for _, store := range a.Stores {
+			for _, members := range a.Members {
+				for _, payload := range a.Payloads {
+					for _, batch := range a.Batches {
+						for _, n := range a.Concurrency {
+							out = append(out, Case{path, payload, n, batch, members, store, a.Rate})
+						}
 					}
 				}
 			}
@@ -93,7 +101,7 @@ func (a Axes) Cases() []Case {
 func (a Axes) Sweep() []Case {
 	var out []Case
 	add := func(vary func(*Axes)) {
-		b := Axes{a.Paths, a.Payloads[:1], a.Concurrency[:1], a.Batches[:1], a.Members[:1], a.Rate}
+		b := Axes{a.Paths, a.Stores, a.Payloads[:1], a.Concurrency[:1], a.Batches[:1], a.Members[:1], a.Rate}
 		vary(&b)
 		for _, c := range b.Cases() {
 			if !slices.Contains(out, c) {

@@ -30,6 +30,7 @@ func openEmbedded(ctx context.Context, base string, c *Case) (system, error) {
 	for _, name := range p.names {
 		cfg, err := p.config(name)
 		if err == nil {
+			cfg.Store = c.Store
 			cfg.New = func() host.Daemon { return kv.New() }
 			var g *standby.Group
 			if g, err = standby.Open(cfg); err == nil {
@@ -37,7 +38,7 @@ func openEmbedded(ctx context.Context, base string, c *Case) (system, error) {
 			}
 		}
 		if err != nil {
-			e.close()
+			os.RemoveAll(e.close())
 			return nil, fmt.Errorf("member %s: %w", name, err)
 		}
 	}
@@ -57,7 +58,7 @@ func openEmbedded(ctx context.Context, base string, c *Case) (system, error) {
 		return nil
 	})
 	if err != nil {
-		e.close()
+		os.RemoveAll(e.close())
 		return nil, err
 	}
 	return e, nil
@@ -78,7 +79,7 @@ func (e *embedded) usage(context.Context) (usage, error) {
 	return u, err
 }
 
-func (e *embedded) close() {
+func (e *embedded) close() string {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -91,7 +92,7 @@ func (e *embedded) close() {
 	if e.active != nil {
 		e.active.Close(ctx) // last, so that nobody is promoted for nothing
 	}
-	e.place.remove()
+	return e.place.dir
 }
 
 // embeddedCaller numbers its events, so that each is applied exactly once.

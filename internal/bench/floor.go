@@ -32,14 +32,6 @@ const (
 
 const product = "understudy"
 
-// storeOf names the log store of a result.
-func storeOf(name string) string {
-	if name == Stock {
-		return "raft-boltdb, bare"
-	}
-	return "raft-boltdb"
-}
-
 // floor is one member of a bare Raft group: a state machine that does nothing.
 type floor struct {
 	raft    *raft.Raft
@@ -89,7 +81,7 @@ func openFloor(kind string, cfg *standby.Config) (_ *floor, err error) {
 			return nil, err
 		}
 	case Single, Packed:
-		s, err := raftstore.Open(filepath.Join(cfg.Dir, "raft"), raftstore.Options{Syncs: &f.syncs})
+		s, err := raftstore.Open(filepath.Join(cfg.Dir, "raft"), raftstore.Options{Store: raftstore.Kind(cfg.Store), Syncs: &f.syncs})
 		if err != nil {
 			return nil, err
 		}
@@ -97,7 +89,7 @@ func openFloor(kind string, cfg *standby.Config) (_ *floor, err error) {
 		if f.net, err = f.join(cfg); err != nil {
 			return nil, err
 		}
-		f.trans = peernet.NewTransport(f.net, cfg.Member, 5*time.Second, conf.Logger)
+		f.trans = peernet.NewTransport(f.net, cfg.Member, nil, 5*time.Second, conf.Logger)
 	default:
 		return nil, fmt.Errorf("no floor is called %.20q", kind)
 	}

@@ -15,11 +15,13 @@ import (
 	"github.com/understudy-ha/understudy/config"
 	"github.com/understudy-ha/understudy/internal/found"
 	"github.com/understudy-ha/understudy/internal/local"
+	"github.com/understudy-ha/understudy/standby"
 )
 
 // FloorMember is one process of a floor: `understudy bench-floor`.
 type FloorMember struct {
 	Kind  string
+	Store string            // what keeps the log, of those of the product
 	Dir   string            // a member's directory as found.Create makes it
 	Name  string            // the member's
 	Peers map[string]string // addresses for the other members
@@ -37,6 +39,7 @@ func (m *FloorMember) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	cfg.Store = standby.RaftStore(m.Store)
 	l, err := net.Listen("tcp", m.Load)
 	if err != nil {
 		return err
@@ -77,11 +80,11 @@ func openFloorProcesses(ctx context.Context, cfg *Config, kind string, c *Case) 
 	}
 	for _, name := range p.names {
 		m := &floorProcess{name: name, Process: local.Process{Program: cfg.Program, Log: p.log(name), Args: []string{
-			"bench-floor", "--kind", kind, "--dir", p.member(name), "--member", name, "--peers", strings.Join(peers, ","), "--load", p.apis[name],
+			"bench-floor", "--kind", kind, "--store", string(c.Store), "--dir", p.member(name), "--member", name, "--peers", strings.Join(peers, ","), "--load", p.apis[name],
 		}}}
 		s.members = append(s.members, m)
 		if err := m.Start(); err != nil {
-			s.close()
+			os.RemoveAll(s.close())
 			return nil, err
 		}
 	}
@@ -105,9 +108,7 @@ func openFloorProcesses(ctx context.Context, cfg *Config, kind string, c *Case) 
 		return nil
 	})
 	if err != nil {
-		s.place = nil // the logs are needed
-		s.close()
-		return nil, err
+		return nil, fmt.Errorf("%w (data and logs are in %s)", err, s.close())
 	}
 	return s, nil
 }
@@ -148,7 +149,7 @@ func (s *floorProcesses) usage(ctx context.Context) (sum usage, err error) {
 	return sum, nil
 }
 
-func (s *floorProcesses) close() {
+func (s *floorProcesses) close() string {
 	for _, c := range s.conns {
 		c.c.Close()
 	}
@@ -158,9 +159,7 @@ func (s *floorProcesses) close() {
 		}
 		m.Stop(10 * time.Second)
 	}
-	if s.place != nil {
-		s.place.remove()
-	}
+	return s.place.dir
 }
 
 // floorEmbedded is a floor whose members are all in this process.
@@ -178,6 +177,7 @@ func openFloorEmbedded(ctx context.Context, base, kind string, c *Case) (system,
 	s := &floorEmbedded{place: p}
 	for _, name := range p.names {
 		cfg, err := p.config(name)
+		cfg.Store = c.Store
 		if err == nil {
 			var f *floor
 			if f, err = openFloor(kind, &cfg); err == nil {
@@ -185,7 +185,7 @@ func openFloorEmbedded(ctx context.Context, base, kind string, c *Case) (system,
 			}
 		}
 		if err != nil {
-			s.close()
+			os.RemoveAll(s.close())
 			return nil, fmt.Errorf("floor member %s: %w", name, err)
 		}
 	}
@@ -198,7 +198,7 @@ func openFloorEmbedded(ctx context.Context, base, kind string, c *Case) (system,
 		return nil
 	})
 	if err != nil {
-		s.close()
+		os.RemoveAll(s.close())
 		return nil, err
 	}
 	return s, nil
@@ -215,9 +215,9 @@ func (s *floorEmbedded) usage(context.Context) (usage, error) {
 	return u, err
 }
 
-func (s *floorEmbedded) close() {
+func (s *floorEmbedded) close() string {
 	for _, f := range s.members {
 		f.close()
 	}
-	s.place.remove()
+	return s.place.dir
 }

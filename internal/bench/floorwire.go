@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 )
 
@@ -62,6 +63,9 @@ func serveConn(c net.Conn, f *floor) error {
 		ctx, cancel := context.WithTimeout(context.Background(), callTime)
 		err = f.call(ctx, batch)
 		cancel()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "a batch was not committed:", err)
+		}
 		if _, err := c.Write([]byte{flag(err == nil)}); err != nil {
 			return err
 		}

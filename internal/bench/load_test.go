@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/understudy-ha/understudy/standby"
 )
 
 // fake answers after a time that depends on when it is asked.
@@ -112,7 +114,7 @@ func TestHistogramIsWithinTwoParts(t *testing.T) {
 }
 
 func TestCasesAreChecked(t *testing.T) {
-	good := Case{Path: Embedded, Payload: 128, Concurrency: 16, Batch: 1, Members: 3}
+	good := Case{Path: Embedded, Payload: 128, Concurrency: 16, Batch: 1, Members: 3, Store: standby.RaftStoreFile}
 	require.NoError(t, good.check())
 	for _, b := range good.payloads() {
 		require.Len(t, b, 128)
@@ -120,13 +122,13 @@ func TestCasesAreChecked(t *testing.T) {
 	for _, break1 := range []func(*Case){
 		func(c *Case) { c.Path = "radio" }, func(c *Case) { c.Payload = 15 }, func(c *Case) { c.Payload = 65 << 10 },
 		func(c *Case) { c.Concurrency = 0 }, func(c *Case) { c.Batch = 1025 }, func(c *Case) { c.Members = 2 },
-		func(c *Case) { c.Rate = -1 }, func(c *Case) { c.Batch, c.Payload = 1024, 8<<10 },
+		func(c *Case) { c.Store = "tape" }, func(c *Case) { c.Rate = -1 }, func(c *Case) { c.Batch, c.Payload = 1024, 8<<10 },
 	} {
 		c := good
 		break1(&c)
 		require.Error(t, c.check(), "%+v", c)
 	}
-	a := Axes{Paths: []Path{Client}, Payloads: []int{128}, Concurrency: []int{64}, Batches: []int{1}, Members: []int{3}}
+	a := Axes{Paths: []Path{Client}, Payloads: []int{128}, Concurrency: []int{64}, Batches: []int{1}, Members: []int{3}, Stores: []standby.RaftStore{standby.RaftStoreBolt}}
 	seen := map[Case]bool{}
 	for _, c := range a.Sweep() {
 		require.NoError(t, c.check())

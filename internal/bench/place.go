@@ -21,7 +21,7 @@ type system interface {
 	// caller makes the caller of a number; each has its own producer or connection.
 	caller(n int) (caller, error)
 	usage(ctx context.Context) (usage, error) // of all members
-	close()
+	close() (dir string)                      // which is to be removed, if it is ours
 }
 
 // place is the directory of a group that was just founded, with the addresses
@@ -59,7 +59,6 @@ func newPlace(base string, n int) (*place, error) {
 
 func (p *place) member(name string) string { return filepath.Join(p.dir, "members", name) }
 func (p *place) log(name string) string    { return filepath.Join(p.dir, name+".log") }
-func (p *place) remove()                   { os.RemoveAll(p.dir) }
 
 // config is a member's configuration as `understudy run` would make it, without
 // what the environment has to say.

@@ -46,14 +46,11 @@ func openProcesses(ctx context.Context, cfg *Config, c *Case) (system, error) {
 			args = []string{"bench-member", "--cpu-profile", cfg.profile(c, name)}
 		}
 		s.members = append(s.members, &member{name: name, Process: local.Process{
-			Program: cfg.Program, Log: p.log(name), Args: append(args, "--config", filepath.Join(p.member(name), found.ConfigFile)),
+			Program: cfg.Program, Log: p.log(name), Args: append(args, "--config", filepath.Join(p.member(name), found.ConfigFile), "--raft-store", string(c.Store)),
 		}})
 	}
 	if err := s.start(ctx); err != nil {
-		err = fmt.Errorf("%w (data and logs are in %s)", err, p.dir)
-		s.place = nil // they are needed
-		s.close()
-		return nil, err
+		return nil, fmt.Errorf("%w (data and logs are in %s)", err, s.close())
 	}
 	return s, nil
 }
@@ -157,7 +154,7 @@ func (s *processes) usage(ctx context.Context) (sum usage, err error) {
 	return sum, nil
 }
 
-func (s *processes) close() {
+func (s *processes) close() string {
 	if s.http != nil {
 		s.http.CloseIdleConnections()
 	}
@@ -174,7 +171,8 @@ func (s *processes) close() {
 		}
 		m.Stop(20 * time.Second)
 	}
-	if s.place != nil {
-		s.place.remove()
+	if s.place == nil {
+		return ""
 	}
+	return s.place.dir
 }

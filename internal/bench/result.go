@@ -20,6 +20,7 @@ type Result struct {
 	Members     int     `json:"members"`
 	Rate        float64 `json:"rate,omitempty"` // offered events a second; 0: as fast as answers come
 	Runs        int     `json:"runs"`
+	Failed      int     `json:"failed_runs,omitempty"` // repeated: an election, or an outcome that was not known
 
 	Events     uint64  `json:"events"`
 	EventsPerS float64 `json:"events_per_s"`
@@ -36,7 +37,7 @@ type Result struct {
 	Sent    float64 `json:"peer_sent_bytes_per_event"`  // between the members, on the wire
 	Syncs   float64 `json:"fsyncs_per_event,omitempty"` // 0: not counted
 
-	// The fastest floor of the same run.
+	// The fastest floor of the same turn; the ratios are medians over the turns.
 	FloorEventsPerS float64 `json:"floor_events_per_s,omitempty"`
 	Ratio           float64 `json:"ratio,omitempty"`
 	FloorP50        float64 `json:"floor_p50_us,omitempty"`
@@ -66,9 +67,12 @@ func thisMachine(version string) Machine {
 
 // result puts a run's numbers together.
 func (c *Case) result(name string, t *tally, d time.Duration, members, load usage) Result {
-	n := float64(t.events)
+	n, store := float64(t.events), string(c.Store)
+	if name == Stock {
+		store = "raft-boltdb, bare"
+	}
 	return Result{
-		Name: name, Path: c.Path, Store: storeOf(name), Payload: c.Payload, Concurrency: c.Concurrency, Batch: c.Batch, Members: c.Members, Rate: c.Rate, Runs: 1,
+		Name: name, Path: c.Path, Store: store, Payload: c.Payload, Concurrency: c.Concurrency, Batch: c.Batch, Members: c.Members, Rate: c.Rate, Runs: 1,
 		Events: t.events, EventsPerS: round(n / d.Seconds()), Unsent: t.unsent,
 		P50: t.latency.quantile(0.5), P99: t.latency.quantile(0.99), P999: t.latency.quantile(0.999), Max: micros(t.latency.max),
 		CPU: round(micros(members.cpu) / n), LoadCPU: round(micros(load.cpu) / n), RSS: round(float64(members.rss) / (1 << 20)),
@@ -88,15 +92,25 @@ func round(v float64) float64 {
 	return math.Round(v*scale) / scale
 }
 
-// median is the run in the middle by throughput.
+// median is the run in the middle by throughput, with the ratios that are in
+// the middle: what disturbs the machine for a while disturbs a whole turn.
 func median(runs []Result) Result {
-	slices.SortFunc(runs, func(a, b Result) int { return cmp.Compare(a.EventsPerS, b.EventsPerS) })
-	r := runs[len(runs)/2]
-	r.Runs = len(runs)
+	middle := func(of func(*Result) float64) *Result {
+		slices.SortFunc(runs, func(a, b Result) int { return cmp.Compare(of(&a), of(&b)) })
+		return &runs[len(runs)/2]
+	}
+	ratio := middle(func(r *Result) float64 { return r.Ratio }).Ratio
+	p50 := middle(func(r *Result) float64 { return r.P50Ratio }).P50Ratio
+	failed := 0
+	for i := range runs {
+		failed += runs[i].Failed
+	}
+	r := *middle(func(r *Result) float64 { return r.EventsPerS })
+	r.Runs, r.Failed, r.Ratio, r.P50Ratio = len(runs), failed, ratio, p50
 	return r
 }
 
-// against compares with the floors of the same run: the fastest of them.
+// against compares with the floors of the same turn: the fastest of them.
 func (r *Result) against(floors []Result) {
 	for _, f := range floors {
 		if f.Name == Stock {

@@ -16,6 +16,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/config"
 	"github.com/understudy-ha/understudy/internal/daemons"
 )
 
@@ -26,11 +28,18 @@ type Config struct {
 	Input    [][]byte
 	Rounds   int
 	Fault    Fault
+	Members  int           // 3
 	Rate     int           // events a second over all producers; 0: as many as the group takes
 	Profile  string        // timing of elections
 	Dir      string        // directory to use; empty: a temporary one, removed if all went well
 	Seed     uint64        // of the fault's moments; 0: random
-	Patience time.Duration // how long any wait may take; 1 min
+	Patience time.Duration // how long any wait may go on without progress; 1 min
+	// MaxUnavailable is the longest outage that is in order; 0: as long as the
+	// fault's own limit, if it has one.
+	MaxUnavailable time.Duration
+	// AbortOnRed ends the drill after the first round in which something does
+	// not hold.
+	AbortOnRed bool
 	// Progress hears of each phase as it happens.
 	Progress func(format string, args ...any)
 }
@@ -38,6 +47,7 @@ type Config struct {
 // Limits of a drill.
 const (
 	MaxRounds = 1000
+	MaxEvents = 1_000_000 // made up for a round
 	MaxInput  = 256 << 20 // bytes of input
 	producers = 4
 )
@@ -49,19 +59,26 @@ func (c *Config) complete() error {
 	if c.Rounds < 1 || c.Rounds > MaxRounds {
 		return fmt.Errorf("%d rounds: use 1 to %d", c.Rounds, MaxRounds)
 	}
-	if !slices.Contains(Faults(), c.Fault) {
-		return fmt.Errorf("fault %.30q: use one of %v", c.Fault, Faults())
+	if _, err := kind(c.Fault); err != nil {
+		return err
 	}
 	if c.Rate < 0 {
 		return errors.New("a rate is positive, or 0 for no limit")
+	}
+	if c.MaxUnavailable < 0 {
+		return errors.New("the longest outage in order is positive, or 0 for no bound")
+	}
+	if c.Members == 0 {
+		c.Members = 3
+	}
+	if c.Members < 3 || c.Members > chain.MaxMembers {
+		return fmt.Errorf("%d members: use 3 to %d, fewer do not survive the loss of one", c.Members, chain.MaxMembers)
 	}
 	if least := c.Rounds * minRoundEvents; len(c.Input) < least {
 		return fmt.Errorf("the input has %d events: %d rounds need at least %d, so that each fault hits a group at work", len(c.Input), c.Rounds, least)
 	}
 	if c.Seed == 0 {
-		var b [8]byte
-		rand.Read(b[:])
-		c.Seed = binary.LittleEndian.Uint64(b[:]) >> 1
+		c.Seed = NewSeed()
 	}
 	if c.Patience == 0 {
 		c.Patience = time.Minute
@@ -69,10 +86,20 @@ func (c *Config) complete() error {
 	if c.Profile == "" {
 		c.Profile = "lan-fast"
 	}
+	if !slices.ContainsFunc(config.Profiles(), func(p config.Profile) bool { return p.Name == c.Profile }) {
+		return fmt.Errorf("profile %.30q: use lan, lan-fast or wan", c.Profile)
+	}
 	if c.Progress == nil {
 		c.Progress = func(string, ...any) {}
 	}
 	return nil
+}
+
+// NewSeed is a random one.
+func NewSeed() uint64 {
+	var b [8]byte
+	rand.Read(b[:])
+	return binary.LittleEndian.Uint64(b[:])>>1 | 1
 }
 
 // minRoundEvents is the least input for one round.
@@ -91,7 +118,11 @@ func Run(ctx context.Context, cfg Config) (rep *Report, err error) {
 			return nil, err
 		}
 	}
-	g, err := newGroup(&cfg)
+	k, err := kind(cfg.Fault)
+	if err != nil {
+		return nil, err
+	}
+	g, err := newGroup(&cfg, &k)
 	if err != nil {
 		return nil, err
 	}
@@ -106,23 +137,35 @@ func Run(ctx context.Context, cfg Config) (rep *Report, err error) {
 			rep.Dir = cfg.Dir
 		}
 	}()
-	d := &drill{cfg: &cfg, group: g, rng: mrand.New(mrand.NewPCG(cfg.Seed, 0)), report: &Report{
-		Daemon: cfg.Daemon, Fault: cfg.Fault, Seed: cfg.Seed, Events: len(cfg.Input), Profile: cfg.Profile,
+	d := &drill{cfg: &cfg, kind: &k, group: g, rng: mrand.New(mrand.NewPCG(cfg.Seed, 0)), report: &Report{
+		Daemon: cfg.Daemon, Fault: string(cfg.Fault), Seed: cfg.Seed, Events: len(cfg.Input), Profile: cfg.Profile,
+		Members: cfg.Members, Answers: make(map[string]string),
 	}}
+	for _, p := range config.Profiles() {
+		if p.Name == cfg.Profile {
+			d.timing = p.Timing
+		}
+	}
+	if d.alone, err = newChecker(cfg.Daemon); err != nil {
+		return nil, err
+	}
 	return d.run(ctx)
 }
 
 // drill is a rehearsal under way.
 type drill struct {
 	cfg    *Config
+	kind   *Kind
+	timing config.Timing
 	group  *group
 	load   *load
+	alone  *checker
 	rng    *mrand.Rand
 	report *Report
 }
 
 func (d *drill) run(ctx context.Context) (*Report, error) {
-	d.cfg.Progress("starting three members of a %s group in %s", d.cfg.Daemon, d.cfg.Dir)
+	d.cfg.Progress("starting %d members of a %s group in %s", d.cfg.Members, d.cfg.Daemon, d.cfg.Dir)
 	for _, m := range d.group.members {
 		if err := m.Start(); err != nil {
 			return nil, fmt.Errorf("member %s: %w", m.name, err)
@@ -143,16 +186,13 @@ func (d *drill) run(ctx context.Context) (*Report, error) {
 			return nil, fmt.Errorf("round %d: %w", i+1, err)
 		}
 		d.report.Rounds = append(d.report.Rounds, *r)
-	}
-	d.load.allow(len(d.cfg.Input))
-	if err := d.load.finish(ctx); err != nil {
-		return nil, err
+		if d.cfg.AbortOnRed && !r.Held() {
+			d.cfg.Progress("the drill ends after round %d, which did not hold", i+1)
+			break
+		}
 	}
 	d.report.Seconds = time.Since(start).Seconds()
-	d.cfg.Progress("all %d events are acknowledged; comparing with a run in one process", len(d.cfg.Input))
-	if err := d.check(ctx); err != nil {
-		return nil, err
-	}
+	d.report.Acknowledged = d.load.count()
 	d.report.sum()
 	return d.report, nil
 }

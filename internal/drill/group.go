@@ -5,59 +5,95 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/internal/faultproxy"
+	"github.com/understudy-ha/understudy/internal/faultseam"
 	"github.com/understudy-ha/understudy/internal/found"
 	"github.com/understudy-ha/understudy/internal/local"
 	"github.com/understudy-ha/understudy/standby"
 	"github.com/understudy-ha/understudy/standby/client"
 )
 
-// group is three member processes.
+// group is the member processes.
 type group struct {
 	members  []*member
+	mesh     *faultproxy.Mesh // between them, if the fault needs it
 	founding *chain.Founding
 	client   *client.Client // for questions, apart from the load
 	patience time.Duration
 }
 
-// member is one process and its directory.
-type member struct {
-	local.Process
-	name, url string
-	client    *client.Client // asks this member alone
-}
+// stallTimeout is when an active without progress is to give way.
+const stallTimeout = 2 * time.Second
 
-func newGroup(cfg *Config) (*group, error) {
-	ports, err := local.FreePorts(6)
+func newGroup(cfg *Config, k *Kind) (g *group, err error) {
+	ports, release, err := local.HoldPorts(2 * cfg.Members)
 	if err != nil {
 		return nil, err
 	}
+	defer release()
 	f := found.Group{Name: "drill", Daemon: cfg.Daemon, Settings: chain.DefaultSettings()}
-	for i, name := range []string{"a", "b", "c"} {
-		f.Members = append(f.Members, found.Member{Name: name, Peer: ports[2*i], API: ports[2*i+1]})
+	addrs := make(map[string]string)
+	for i := range cfg.Members {
+		m := found.Member{Name: string(rune('a' + i)), Peer: ports[2*i], API: ports[2*i+1]}
+		f.Members = append(f.Members, m)
+		addrs[m.Name] = m.Peer
 	}
 	dir := filepath.Join(cfg.Dir, "group")
-	g := &group{patience: cfg.Patience}
+	g = &group{patience: cfg.Patience}
 	if g.founding, err = found.Create(dir, f, time.Now()); err != nil {
 		return nil, err
+	}
+	if err := faultseam.Mark(dir, g.founding.Origin()); err != nil {
+		return nil, err
+	}
+	if k.means == proxies {
+		if g.mesh, err = faultproxy.NewMesh(addrs); err != nil {
+			return nil, err
+		}
 	}
 	for _, m := range f.Members {
 		c, err := client.New(client.Config{Members: []string{"http://" + m.API}, StallTimeout: 2 * time.Second})
 		if err != nil {
 			return nil, err
 		}
+		flags := []string{"--profile", cfg.Profile, "--sync-interval", "2s", "--stall-timeout", stallTimeout.String()}
+		if g.mesh != nil {
+			flags = append(flags, "--peers", pairs(g.mesh.Peers(m.Name)))
+		}
+		if k.means == seam {
+			flags = append(flags, "--drill-faults")
+		}
 		g.members = append(g.members, &member{
-			name: m.Name, url: "http://" + m.API, client: c,
+			name: m.Name, dir: filepath.Join(dir, m.Name), url: "http://" + m.API, client: c,
 			Process: local.Process{
-				Program: cfg.Program, Log: filepath.Join(cfg.Dir, m.Name+".log"),
-				Args: []string{"run", "--config", filepath.Join(dir, m.Name, found.ConfigFile), "--profile", cfg.Profile, "--sync-interval", "2s"},
+				Program: cfg.Program, Args: append([]string{"run", "--config", filepath.Join(dir, m.Name, found.ConfigFile)}, flags...),
+				Log: filepath.Join(cfg.Dir, m.Name+".log"), Piped: k.means == seam,
 			},
 		})
 	}
 	g.client, err = client.New(client.Config{Members: g.urls(), StallTimeout: 2 * time.Second})
 	return g, err
+}
+
+// member is one process and its directory.
+type member struct {
+	local.Process
+	name, dir, url string
+	client         *client.Client // asks this member alone
+}
+
+// pairs writes a table as a flag takes it.
+func pairs(m map[string]string) string {
+	var out []string
+	for name, addr := range m {
+		out = append(out, name+"="+addr)
+	}
+	return strings.Join(out, ",")
 }
 
 func (g *group) urls() []string {
@@ -82,14 +118,22 @@ func (g *group) killAll() {
 		m.Kill()
 		m.client.Close(context.Background())
 	}
+	if g.mesh != nil {
+		g.mesh.Close()
+	}
 	g.client.Close(context.Background())
 }
 
 var errEnded = errors.New("has ended by itself")
 
-// await asks until the answer is yes. The error says what the last answer was.
+// await asks until the answer is yes.
 func (g *group) await(ctx context.Context, what string, ok func(context.Context) error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, g.patience, fmt.Errorf("not within %v", g.patience))
+	return await(ctx, g.patience, what, ok)
+}
+
+// await asks until the answer is yes. The error says what the last answer was.
+func await(ctx context.Context, patience time.Duration, what string, ok func(context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not within %v", patience))
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -114,37 +158,71 @@ func (g *group) await(ctx context.Context, what string, ok func(context.Context)
 
 // healthy waits until every member takes part and one is active.
 func (g *group) healthy(ctx context.Context) error {
-	return g.await(ctx, "waiting for three healthy members", func(ctx context.Context) error {
-		actives := 0
+	return g.await(ctx, "waiting for all members to be well", g.well)
+}
+
+// mend ends every fault that a script may have left.
+func (g *group) mend() {
+	if g.mesh != nil {
+		g.mesh.All(faultproxy.Rule{})
+	}
+	for _, m := range g.members {
+		if m.Running() {
+			m.Signal(syscall.SIGCONT)
+			if m.Piped {
+				m.Say(faultseam.Heal)
+			}
+		}
+	}
+}
+
+// revive waits as healthy does, and starts members that end meanwhile.
+func (g *group) revive(ctx context.Context) error {
+	return g.await(ctx, "waiting for all members to be well again", func(ctx context.Context) error {
 		for _, m := range g.members {
 			if !m.Running() {
-				return fmt.Errorf("member %s %w: see %s", m.name, errEnded, m.Log)
-			}
-			st, err := m.client.Status(ctx)
-			if err != nil {
-				return fmt.Errorf("member %s: %w", m.name, err)
-			}
-			if st.Role != standby.RoleActive && st.Role != standby.RoleStandby || st.Active == "" || st.Reason != "" {
-				return fmt.Errorf("member %s is %s %s, active %q", m.name, st.Role, st.Reason, st.Active)
-			}
-			if st.Role == standby.RoleActive {
-				actives++
+				if err := m.Start(); err != nil {
+					return err
+				}
 			}
 		}
-		if actives != 1 {
-			return fmt.Errorf("%d members believe to be active", actives)
-		}
-		st, err := g.status(ctx)
-		if err != nil {
-			return err
-		}
-		for _, m := range st.Members {
-			if m.State == "unreachable" || m.Role != standby.RoleActive && m.Role != standby.RoleStandby {
-				return fmt.Errorf("%s says of %s: %s %s %s", st.Member, m.Name, m.Role, m.State, m.Reason)
-			}
+		if err := g.well(ctx); err != nil {
+			return errors.New(err.Error()) // a member that has just ended is started at the next try
 		}
 		return nil
 	})
+}
+
+func (g *group) well(ctx context.Context) error {
+	actives := 0
+	for _, m := range g.members {
+		if !m.Running() {
+			return fmt.Errorf("member %s %w: see %s", m.name, errEnded, m.Log)
+		}
+		st, err := m.client.Status(ctx)
+		if err != nil {
+			return fmt.Errorf("member %s: %w", m.name, err)
+		}
+		if st.Role != standby.RoleActive && st.Role != standby.RoleStandby || st.Active == "" || st.Reason != "" {
+			return fmt.Errorf("member %s is %s %s, active %q", m.name, st.Role, st.Reason, st.Active)
+		}
+		if st.Role == standby.RoleActive {
+			actives++
+		}
+	}
+	if actives != 1 {
+		return fmt.Errorf("%d members believe to be active", actives)
+	}
+	st, err := g.status(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range st.Members {
+		if m.State == "unreachable" || m.Role != standby.RoleActive && m.Role != standby.RoleStandby {
+			return fmt.Errorf("%s says of %s: %s %s %s", st.Member, m.Name, m.Role, m.State, m.Reason)
+		}
+	}
+	return nil
 }
 
 // status is what the active says.
@@ -174,6 +252,9 @@ func (g *group) promoted(ctx context.Context, term uint64, not *member) (*member
 				is = m
 				return nil
 			}
+		}
+		if not == nil {
+			return errors.New("no member is active")
 		}
 		return fmt.Errorf("no member but %s is active", not.name)
 	})

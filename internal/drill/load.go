@@ -21,17 +21,28 @@ type load struct {
 	mu       sync.Mutex
 	moved    *sync.Cond
 	allowed  int // lines that may be sent
+	pace     pace
+	next     int       // the line after the newest that was sent
+	base     time.Time // when the round began
+	acks     []int     // acknowledgements in each bucket since then
 	receipts []standby.Receipt
 	acked    int
 	gap      gap // of the round under way
 	err      error
 }
 
-// gap is an outage as the producers see it.
-type gap struct {
-	term  uint64    // of the active before
-	last  time.Time // last acknowledgement by it
-	first time.Time // first one after
+// pace says when lines are due.
+type pace struct {
+	from  time.Time
+	first int     // the line that is due then
+	rate  float64 // lines a second, 0: all at once
+}
+
+func (p *pace) due(line int) time.Time {
+	if p.rate <= 0 {
+		return p.from
+	}
+	return p.from.Add(time.Duration(float64(line-p.first) / p.rate * float64(time.Second)))
 }
 
 func startLoad(ctx context.Context, cfg *Config, urls []string) (*load, error) {
@@ -46,10 +57,9 @@ func startLoad(ctx context.Context, cfg *Config, urls []string) (*load, error) {
 	}
 	ctx, l.cancel = context.WithCancel(ctx)
 	context.AfterFunc(ctx, l.moved.Broadcast)
-	start := time.Now()
 	for p := range producers {
 		sent := make(chan sentEvent, 1024)
-		l.wg.Go(func() { l.send(ctx, p, start, sent) })
+		l.wg.Go(func() { l.send(ctx, p, sent) })
 		l.wg.Go(func() { l.receive(ctx, sent) })
 	}
 	return l, nil
@@ -57,51 +67,78 @@ func startLoad(ctx context.Context, cfg *Config, urls []string) (*load, error) {
 
 type sentEvent struct {
 	line int
+	at   time.Time
 	p    *client.Pending
 }
 
 // send hands one producer's lines to its client.
-func (l *load) send(ctx context.Context, p int, start time.Time, sent chan<- sentEvent) {
+func (l *load) send(ctx context.Context, p int, sent chan<- sentEvent) {
 	defer close(sent)
 	for i := p; i < len(l.cfg.Input); i += producers {
-		if !l.permit(ctx, i) {
+		due, ok := l.permit(ctx, i)
+		if !ok || sleep(ctx, time.Until(due)) != nil {
 			return
 		}
-		if l.cfg.Rate > 0 { // a missed moment is made up for: the offered load does not depend on the answers
-			due := start.Add(time.Duration(i) * time.Second / time.Duration(l.cfg.Rate))
-			if d := time.Until(due); d > 0 {
-				t := time.NewTimer(d)
-				select {
-				case <-t.C:
-				case <-ctx.Done():
-					t.Stop()
-					return
-				}
-			}
-		}
+		at := time.Now()
 		pending, err := l.clients[p].Send(ctx, l.cfg.Input[i])
 		if err != nil {
 			l.fail(err)
 			return
 		}
-		sent <- sentEvent{i, pending}
+		sent <- sentEvent{i, at, pending}
 	}
 }
 
-// permit waits until line i may be sent.
-func (l *load) permit(ctx context.Context, i int) bool {
+// permit waits until line i may be sent and says when it is due. A missed
+// moment is made up for: the offered load does not depend on the answers.
+func (l *load) permit(ctx context.Context, i int) (due time.Time, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i >= l.allowed && ctx.Err() == nil {
 		l.moved.Wait()
 	}
-	return ctx.Err() == nil
+	l.next = max(l.next, i+1)
+	return l.pace.due(i), ctx.Err() == nil
 }
 
-func (l *load) allow(n int) {
+// begin starts a round's time.
+func (l *load) begin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.base, l.acks = time.Now(), nil
+}
+
+func (l *load) began() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.base
+}
+
+// mark begins to look for an outage of the active with a term. It returns how
+// many events are acknowledged.
+func (l *load) mark(term uint64) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gap = newGap(term)
+	return l.acked
+}
+
+func (l *load) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.acked
+}
+
+// allow lets lines up to n be sent, at the user's rate or, if d is not zero,
+// evenly over that time.
+func (l *load) allow(n int, d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.allowed = n
+	l.pace = pace{from: time.Now(), first: l.next, rate: float64(l.cfg.Rate)}
+	if d > 0 {
+		l.pace.rate = float64(n-l.next) / d.Seconds()
+	}
 	l.moved.Broadcast()
 }
 
@@ -114,18 +151,26 @@ func (l *load) receive(ctx context.Context, sent <-chan sentEvent) {
 		}
 		l.mu.Lock()
 		now := time.Now()
-		if g := &l.gap; g.first.IsZero() {
-			if g.term > 0 && (r.Term > g.term || r.Duplicate) {
-				g.first = now
-			} else {
-				g.last = now
-			}
-		}
+		l.gap.take(&r, now, s.at)
+		l.picture(now)
 		r.OutputData = nil // compared with what the members keep
 		l.receipts[s.line] = r
 		l.acked++
 		l.moved.Broadcast()
 		l.mu.Unlock()
+	}
+}
+
+// maxBuckets bounds a round's picture.
+const maxBuckets = 10_000
+
+// picture takes down an acknowledgement.
+func (l *load) picture(now time.Time) {
+	if i := int(now.Sub(l.base) / bucket); i < maxBuckets {
+		for len(l.acks) <= i {
+			l.acks = append(l.acks, 0)
+		}
+		l.acks[i]++
 	}
 }
 
@@ -138,36 +183,35 @@ func (l *load) fail(err error) {
 	l.moved.Broadcast()
 }
 
-// until waits for a condition on the load.
+// until waits for a condition on the load, as long as there is progress.
 func (l *load) until(ctx context.Context, what string, ok func() bool) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, l.cfg.Patience, fmt.Errorf("not within %v", l.cfg.Patience))
-	defer cancel()
 	stop := context.AfterFunc(ctx, l.moved.Broadcast)
 	defer stop()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	late := false
+	patience := time.AfterFunc(l.cfg.Patience, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		late = true
+		l.moved.Broadcast()
+	})
+	defer patience.Stop()
 	acked := l.acked
 	for !ok() && l.err == nil {
-		if ctx.Err() != nil {
-			return fmt.Errorf("%s: %w (%d acknowledged, %d meanwhile)", what, context.Cause(ctx), l.acked, l.acked-acked)
+		if l.acked > acked {
+			acked = l.acked
+			patience.Reset(l.cfg.Patience)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return fmt.Errorf("%s: %w", what, context.Cause(ctx))
+		case late:
+			return fmt.Errorf("%s: none within %v (%d acknowledged)", what, l.cfg.Patience, l.acked)
 		}
 		l.moved.Wait()
 	}
 	return l.err
-}
-
-// finish waits for every receipt, as long as there is progress.
-func (l *load) finish(ctx context.Context) error {
-	for before := -1; ; {
-		err := l.until(ctx, "waiting for the last receipts", func() bool { return l.acked == len(l.cfg.Input) })
-		l.mu.Lock()
-		acked := l.acked
-		l.mu.Unlock()
-		if err == nil || acked == before || ctx.Err() != nil {
-			return err
-		}
-		before = acked
-	}
 }
 
 func (l *load) stop() {

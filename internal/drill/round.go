@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/understudy-ha/understudy/chain"
 	"github.com/understudy-ha/understudy/continuity"
 )
 
@@ -12,117 +13,161 @@ import (
 type Round struct {
 	Fault         Fault              `json:"fault"`
 	Victim        string             `json:"victim"`
-	Promoted      string             `json:"promoted"`
+	Promoted      string             `json:"promoted"` // empty: the role did not move
 	Term          uint64             `json:"term"`
 	UnavailableMS float64            `json:"unavailable_ms"` // last acknowledgement before to first after
 	PhasesMS      map[string]float64 `json:"phases_ms"`
 	Replayed      uint64             `json:"replayed"`
 	Acknowledged  int                `json:"acknowledged"` // before the fault
 	Proof         string             `json:"proof"`        // ok, or what does not hold
+	Verdict
+	Failure  string   `json:"failure,omitempty"` // what the group did not do in time
+	Timeline []Moment `json:"timeline"`
+
+	// For the picture: acknowledgements in each bucket of the round's time, and
+	// when the producers were served again.
+	acks     []int
+	servedMS float64
 }
 
-// round waits for a random moment, injects the fault, and sees the group healed.
+// Moment is a point of a round's time.
+type Moment struct {
+	AtMS float64 `json:"at_ms"`
+	What string  `json:"what"`
+}
+
+// Held says whether the group kept its promises in the round.
+func (r *Round) Held() bool {
+	return r.Lost == 0 && r.Duplicated == 0 && r.Proof == proofOK && r.Failure == ""
+}
+
+const proofOK = "ok"
+
+// round waits for a random moment, has the fault play, sees the group healed,
+// and compares what it acknowledged, put out and holds.
 func (d *drill) round(ctx context.Context, i int) (*Round, error) {
 	if err := d.group.healthy(ctx); err != nil {
 		return nil, err
 	}
 	from, to := i*len(d.cfg.Input)/d.cfg.Rounds, (i+1)*len(d.cfg.Input)/d.cfg.Rounds
-	moment := from + int((0.1+0.5*d.rng.Float64())*float64(to-from))
-	// The last lines are kept back until there is a new active: a fast group
-	// must not run out of work before it shows that it serves again.
-	d.load.allow(to - (to-from)/10)
+	s := &stage{drill: d, number: i, from: from, to: to, timing: d.timing, max: d.cfg.MaxUnavailable,
+		r: &Round{Fault: d.kind.Fault, PhasesMS: make(map[string]float64)}}
+	d.load.begin()
+	part := 0.1 + 0.4*d.rng.Float64()
+	moment := s.line(part)
+	if d.kind.lasts {
+		s.release(part + 0.1) // the script has the others sent as it goes on
+	} else {
+		s.release(0.9)
+	}
 	if err := d.load.until(ctx, "waiting for the moment of the fault", func() bool { return d.load.acked >= moment }); err != nil {
 		return nil, err
 	}
-	st, err := d.group.status(ctx)
+	var held continuity.Held
+	if err := d.group.await(ctx, "asking the active where it stands", func(ctx context.Context) (err error) {
+		held, err = s.before(ctx)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	r := s.r
+	d.cfg.Progress("round %d: %s %s in term %d after %d acknowledged", i+1, r.Fault, s.active.name, s.term, r.Acknowledged)
+	err := d.kind.run(ctx, s)
+	if err == nil {
+		err = d.group.healthy(ctx)
+	}
+	if err == nil && !s.tookOver {
+		err = s.moved(ctx)
+	}
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		r.Failure = err.Error()
+		s.note("the group did not hold: %v", err)
+		if err := d.rescue(ctx); err != nil {
+			return nil, fmt.Errorf("%s; and then: %w", r.Failure, err)
+		}
+	}
+	s.note("all members are well")
+	if err := s.work(ctx, 1); err != nil {
 		return nil, err
 	}
-	victim, err := d.group.member(st.Member)
-	if err != nil {
+	s.after()
+	if err := d.check(ctx, s); err != nil {
 		return nil, err
 	}
-	head, err := victim.client.Head(ctx, 0)
-	if err != nil {
-		return nil, err
-	}
-	held, err := continuity.ParseHead(head, d.group.founding)
-	if err != nil {
-		return nil, err
-	}
-	r := &Round{Fault: d.cfg.Fault, Victim: victim.name, PhasesMS: make(map[string]float64)}
-	l := d.load
-	l.mu.Lock()
-	l.gap = gap{term: st.Term, last: time.Now()}
-	r.Acknowledged = l.acked
-	l.mu.Unlock()
-	if err := d.cfg.Fault.inject(ctx, victim, d.group.client); err != nil {
-		return nil, err
-	}
-	d.cfg.Progress("round %d: %s %s in term %d after %d acknowledged", i+1, d.cfg.Fault, victim.name, st.Term, r.Acknowledged)
-	promoted, err := d.group.promoted(ctx, st.Term, victim)
-	if err != nil {
-		return nil, err
-	}
-	l.allow(to)
-	if err := l.until(ctx, "waiting for the first receipt after the fault", func() bool { return !l.gap.first.IsZero() }); err != nil {
-		return nil, err
-	}
-	l.mu.Lock()
-	r.UnavailableMS = float64(l.gap.first.Sub(l.gap.last).Microseconds()) / 1000
-	l.mu.Unlock()
-	if err := d.promotion(ctx, r, promoted); err != nil {
-		return nil, err
-	}
-	d.cfg.Progress("round %d: %s serves in term %d, unavailable %.0f ms, %d replayed", i+1, r.Promoted, r.Term, r.UnavailableMS, r.Replayed)
-	if err := d.cfg.Fault.heal(ctx, victim); err != nil {
-		return nil, err
-	}
-	if err := d.group.healthy(ctx); err != nil {
-		return nil, err
-	}
-	d.cfg.Progress("round %d: %s is back as a standby", i+1, victim.name)
-	r.Proof = "ok"
-	if err := d.prove(ctx, held, r); err != nil {
+	r.Proof = proofOK
+	if err := s.prove(ctx, held); err != nil {
 		r.Proof = err.Error()
 	}
-	d.cfg.Progress("round %d: continuity proof from size %d: %s", i+1, held.Size, r.Proof)
+	s.note("lost %d, duplicated %d; continuity proof from size %d: %s", r.Lost, r.Duplicated, held.Size, r.Proof)
 	return r, nil
 }
 
-// promotion fills in what the promoted member tells of its promotion.
-func (d *drill) promotion(ctx context.Context, r *Round, promoted *member) error {
-	return d.group.await(ctx, "reading the history", func(ctx context.Context) error {
-		ps, err := promoted.client.History(ctx, 1)
-		if err != nil {
-			return err
-		}
-		if len(ps) == 0 || ps[0].To != promoted.name || len(ps[0].PhasesMillis) == 0 {
-			return fmt.Errorf("%s does not tell of its promotion yet", promoted.name)
-		}
-		r.Promoted, r.Term, r.Replayed = promoted.name, ps[0].Term, ps[0].Replayed
-		rest := r.UnavailableMS
-		for name, ms := range ps[0].PhasesMillis {
-			r.PhasesMS[name] = ms
-			rest -= ms
-		}
-		r.PhasesMS["serve"] = max(0, rest) // until a producer had a receipt again
-		return nil
-	})
+// before takes down how things are at the fault.
+func (s *stage) before(ctx context.Context) (continuity.Held, error) {
+	st, err := s.group.status(ctx)
+	if err != nil {
+		return continuity.Held{}, err
+	}
+	if s.active, err = s.group.member(st.Member); err != nil {
+		return continuity.Held{}, err
+	}
+	s.victim, s.term = s.active, st.Term
+	head, err := s.active.client.Head(ctx, 0)
+	if err != nil {
+		return continuity.Held{}, err
+	}
+	s.r.Acknowledged = s.load.mark(st.Term)
+	return continuity.ParseHead(head, s.group.founding)
 }
 
-// prove fetches the proof across the failover and checks it as anybody could:
-// from the head before the fault and the founding record alone.
-func (d *drill) prove(ctx context.Context, held continuity.Held, r *Round) error {
-	ctx, cancel := context.WithTimeout(ctx, d.cfg.Patience)
+// after takes down how long producers waited.
+func (s *stage) after() {
+	r, l := s.r, s.load
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r.acks = append([]int(nil), l.acks...)
+	r.Victim = s.victim.name
+	if !s.tookOver {
+		r.UnavailableMS = millis(l.gap.longest)
+	}
+	if limit := millis(s.max); limit > 0 && r.UnavailableMS > limit && r.Failure == "" {
+		r.Failure = fmt.Sprintf("unavailable for %.0f ms, at most %v are in order", r.UnavailableMS, s.max)
+	}
+}
+
+// rescue ends every fault and brings every member back, so that what the group
+// holds after a failure can still be compared.
+func (d *drill) rescue(ctx context.Context) error {
+	d.group.mend()
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*d.cfg.Patience, fmt.Errorf("the group does not recover"))
 	defer cancel()
-	bundle, err := d.group.client.Prove(ctx, held.Size)
+	return d.group.revive(ctx)
+}
+
+// prove fetches the victim's proof across the fault and checks it as anybody could:
+// from the head before the fault and the founding record alone.
+func (s *stage) prove(ctx context.Context, held continuity.Held) error {
+	r := s.r
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Patience)
+	defer cancel()
+	bundle, err := s.victim.client.Prove(ctx, held.Size)
 	if err != nil {
 		return err
 	}
-	v, err := continuity.Verify(bundle, held, d.group.founding)
+	return provesHandoff(bundle, held, s.group.founding, r)
+}
+
+// provesHandoff checks a proof, and that it shows the round's handoff.
+func provesHandoff(bundle []byte, held continuity.Held, f *chain.Founding, r *Round) error {
+	v, err := continuity.Verify(bundle, held, f)
 	if err != nil {
 		return err
+	}
+	if r.Promoted == "" {
+		return nil
 	}
 	for _, t := range v.Handoffs {
 		if t.Term == r.Term && t.To == r.Promoted {
@@ -131,3 +176,5 @@ func (d *drill) prove(ctx context.Context, held continuity.Held, r *Round) error
 	}
 	return fmt.Errorf("the proof does not show the handoff to %s in term %d", r.Promoted, r.Term)
 }
+
+const bucket = 50 * time.Millisecond // of a round's picture

@@ -13,6 +13,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 	"os"
 	"sync/atomic"
 
@@ -26,7 +27,8 @@ import (
 type Store struct {
 	links, hashes, records, index durable.File
 	size                          atomic.Uint64
-	recEnd                        int64 // writer's
+	edge                          chain.Frontier // over all links; the writer's
+	recEnd                        int64          // writer's
 	idxN                          atomic.Int64
 	origin                        chain.Origin
 }
@@ -90,7 +92,8 @@ func (s *Store) Append(links []chain.Link) error {
 	}
 	size := s.size.Load()
 	buf := make([]byte, 0, len(links)*chain.LinkSize)
-	hs := make([]byte, 0, len(links)*2*32) // a tree of n leaves has n-1 nodes above them
+	edge, hs := s.edge, make([]byte, 0, len(links)*2*32) // a tree of n leaves has n-1 nodes above them
+	var stored []chain.Hash
 	first := tlog.StoredHashIndex(0, int64(size))
 	for i := range links {
 		l := &links[i]
@@ -99,10 +102,7 @@ func (s *Store) Append(links []chain.Link) error {
 		}
 		b := l.Bytes()
 		buf = append(buf, b[:]...)
-		stored, err := tlog.StoredHashesForRecordHash(int64(l.Seq), tlog.Hash(chain.LeafHash(l)), s.reader(first, hs))
-		if err != nil {
-			return err
-		}
+		stored = edge.Grow(chain.LeafHash(l), stored[:0])
 		for _, h := range stored {
 			hs = append(hs, h[:]...)
 		}
@@ -113,34 +113,44 @@ func (s *Store) Append(links []chain.Link) error {
 	if _, err := s.hashes.WriteAt(hs, first*32); err != nil {
 		return err
 	}
+	s.edge = edge
 	s.size.Store(size + uint64(len(links)))
 	return nil
 }
 
-// reader reads stored hashes from the file and, from first on, from fresh.
-func (s *Store) reader(first int64, fresh []byte) tlog.HashReader {
-	return tlog.HashReaderFunc(func(ix []int64) ([]tlog.Hash, error) {
-		out := make([]tlog.Hash, len(ix))
-		for i, x := range ix {
-			if x >= first {
-				at := (x - first) * 32
-				if at+32 > int64(len(fresh)) {
-					return nil, fmt.Errorf("stored hash %d is not there yet", x)
-				}
-				copy(out[i][:], fresh[at:])
-				continue
-			}
-			if _, err := s.hashes.ReadAt(out[i][:], x*32); err != nil {
-				return nil, fmt.Errorf("stored hash %d: %w: %w", x, durable.ErrDamaged, err)
-			}
-		}
-		return out, nil
-	})
-}
-
 // ReadHashes reads stored hashes by tlog's index.
 func (s *Store) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
-	return s.reader(tlog.StoredHashIndex(0, int64(s.Size())), nil).ReadHashes(indexes)
+	end := tlog.StoredHashCount(int64(s.Size()))
+	out := make([]tlog.Hash, len(indexes))
+	for i, x := range indexes {
+		if x >= end {
+			return nil, fmt.Errorf("stored hash %d is not there yet", x)
+		}
+		if _, err := s.hashes.ReadAt(out[i][:], x*32); err != nil {
+			return nil, fmt.Errorf("stored hash %d: %w: %w", x, durable.ErrDamaged, err)
+		}
+	}
+	return out, nil
+}
+
+// readEdge reads the roots of the complete subtrees over size links, from which
+// the tree grows on.
+func (s *Store) readEdge(size uint64) (chain.Frontier, error) {
+	var at []int64
+	for i := bits.Len64(size) - 1; i >= 0; i-- {
+		if size>>i&1 == 1 {
+			at = append(at, tlog.StoredHashIndex(i, int64(size>>i)-1))
+		}
+	}
+	hs, err := s.ReadHashes(at)
+	if err != nil {
+		return chain.Frontier{}, err
+	}
+	roots := make([]chain.Hash, len(hs))
+	for i, h := range hs {
+		roots[i] = chain.Hash(h)
+	}
+	return chain.NewFrontier(size, roots)
 }
 
 // Link reads a link and checks it against the tree.
@@ -261,6 +271,11 @@ func (s *Store) Truncate(size uint64) error {
 
 func (s *Store) cut(size uint64) error {
 	s.size.Store(size)
+	edge, err := s.readEdge(size)
+	if err != nil {
+		return err
+	}
+	s.edge = edge
 	n := s.idxN.Load()
 	s.recEnd = 0
 	for ; n > 0; n-- {

@@ -7,6 +7,7 @@ package local
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -20,7 +21,9 @@ type Process struct {
 	Program string
 	Args    []string
 	Log     string // file that takes what it prints
+	Piped   bool   // its standard input is a pipe, to be written to with Say
 
+	input  io.WriteCloser
 	cmd    *exec.Cmd
 	exited chan struct{}
 }
@@ -40,6 +43,11 @@ func (p *Process) Start() error {
 		}
 	}
 	p.cmd.SysProcAttr = detached()
+	if p.Piped {
+		if p.input, err = p.cmd.StdinPipe(); err != nil {
+			return err
+		}
+	}
 	if err := p.cmd.Start(); err != nil {
 		p.cmd = nil
 		return err
@@ -72,6 +80,12 @@ func (p *Process) Pid() int { return p.cmd.Process.Pid }
 // Signal sends it a signal.
 func (p *Process) Signal(s syscall.Signal) error { return p.cmd.Process.Signal(s) }
 
+// Say writes a line to its standard input.
+func (p *Process) Say(line string) error {
+	_, err := io.WriteString(p.input, line+"\n")
+	return err
+}
+
 // Wait waits until it has ended.
 func (p *Process) Wait(ctx context.Context) error {
 	select {
@@ -92,16 +106,32 @@ func (p *Process) Kill() {
 
 // FreePorts finds addresses on loopback that nobody uses now.
 func FreePorts(n int) ([]string, error) {
-	var addrs []string
+	addrs, release, err := HoldPorts(n)
+	if err == nil {
+		release()
+	}
+	return addrs, err
+}
+
+// HoldPorts finds addresses on loopback and keeps others from them until the
+// release.
+func HoldPorts(n int) (addrs []string, release func(), err error) {
+	var held []net.Listener
+	release = func() {
+		for _, l := range held {
+			l.Close()
+		}
+	}
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			return nil, fmt.Errorf("no free port on loopback: %w", err)
+			release()
+			return nil, nil, fmt.Errorf("no free port on loopback: %w", err)
 		}
-		defer l.Close()
+		held = append(held, l)
 		addrs = append(addrs, l.Addr().String())
 	}
-	return addrs, nil
+	return addrs, release, nil
 }
 
 // Stop asks it to end, and ends it when it does not in time.

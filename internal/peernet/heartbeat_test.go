@@ -77,7 +77,7 @@ func newLab(t *testing.T, kind func(*Transport) raft.Transport) *lab {
 	l := &lab{sw: NewSwitch(), logs: raft.NewInmemStore(), fsm: &words{}}
 	trans := make(map[string]*Transport)
 	for _, m := range []string{"a", "b", "c"} {
-		tr := NewTransport(simNetwork(t, l.sw, m), m, 5*time.Second, hclog.NewNullLogger())
+		tr := NewTransport(simNetwork(t, l.sw, m), m, nil, 5*time.Second, hclog.NewNullLogger())
 		trans[m] = tr
 		t.Cleanup(func() { tr.Close() })
 	}

@@ -36,8 +36,30 @@ type gate struct {
 	refusals map[string]Refusal
 }
 
-func newGate(id Identity, key chain.Keypair, roster chain.Roster, memory durable.FS) *gate {
-	return &gate{id: id, key: key, roster: roster, memory: memory, known: make(map[string]Identity), refusals: make(map[string]Refusal)}
+// newGate reads what this member remembers of the others. Without it, it could
+// let in a disk that was wiped: damage ends the start.
+func newGate(id Identity, key chain.Keypair, roster chain.Roster, memory durable.FS) (*gate, error) {
+	g := &gate{id: id, key: key, roster: roster, memory: memory, known: make(map[string]Identity), refusals: make(map[string]Refusal)}
+	for _, m := range roster.Members {
+		b, err := durable.ReadSealed(memory, m.Name, memorySize)
+		switch {
+		case err == nil && len(b) == memorySize:
+			known := Identity{StoreID: [16]byte(b[:16]), Starts: binary.BigEndian.Uint64(b[16:])}
+			copy(known.Marks[0][:], b[24:])
+			g.known[m.Name] = known
+		case !errors.Is(err, os.ErrNotExist):
+			return nil, fmt.Errorf("what this member remembers of %q: %w: restore its data directory whole, or rejoin it with an empty one", m.Name, damaged(err))
+		}
+	}
+	return g, nil
+}
+
+// damaged is err, or that the content is not what was written.
+func damaged(err error) error {
+	if err == nil {
+		return durable.ErrDamaged
+	}
+	return err
 }
 
 // shake says hello on a new connection. want is the member that was dialled,
@@ -177,16 +199,6 @@ func (g *gate) remember(p Identity) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	known, ok := g.known[p.Member]
-	if !ok {
-		b, err := durable.ReadSealed(g.memory, p.Member, memorySize)
-		switch {
-		case err == nil && len(b) == memorySize:
-			known, ok = Identity{StoreID: [16]byte(b[:16]), Starts: binary.BigEndian.Uint64(b[16:])}, true
-			copy(known.Marks[0][:], b[24:])
-		case !errors.Is(err, os.ErrNotExist):
-			return fmt.Errorf("what this member remembers of %q cannot be read: %w", p.Member, err)
-		}
-	}
 	since := p.Starts - known.Starts // starts that this member does not know of
 	switch {
 	case ok && known.StoreID != p.StoreID:
@@ -196,7 +208,6 @@ func (g *gate) remember(p Identity) error {
 	case ok && since < uint64(len(p.Marks)) && p.Marks[since] != known.Marks[0]:
 		return fmt.Errorf("the store of %q does not know of its own start %d: its disk was put back to an earlier state; the operator must rejoin it", p.Member, known.Starts)
 	case ok && since == 0:
-		g.known[p.Member] = known
 		return nil
 	}
 	b := binary.BigEndian.AppendUint64(append([]byte(nil), p.StoreID[:]...), p.Starts)

@@ -26,7 +26,9 @@ func testGate(t testing.TB, member string) *gate {
 	fs := durable.NewMem().Sub("peers")
 	require.NoError(t, fs.MkdirAll("."))
 	id := Identity{Group: f.Group, Origin: f.Origin(), Member: member, StoreID: [16]byte{1, 15: member[0]}, Starts: 258}
-	return newGate(id, testkit.Keys(member).Log, f.Roster, fs)
+	g, err := newGate(id, testkit.Keys(member).Log, f.Roster, fs)
+	require.NoError(t, err)
+	return g
 }
 
 func TestGoldenHello(t *testing.T) {
@@ -45,6 +47,8 @@ func TestGoldenHello(t *testing.T) {
 	golden.Bytes(t, "memory", memory)
 	again := testGate(t, "a")
 	require.NoError(t, again.memory.WriteFile("b", golden.Read(t, "memory")))
+	again, err = newGate(again.id, again.key, again.roster, again.memory)
+	require.NoError(t, err)
 	p.Starts--
 	require.ErrorContains(t, again.remember(p), "earlier state", "what the file says is known")
 }

@@ -123,7 +123,11 @@ type memNet struct {
 
 // Network connects a member to the switch.
 func (s *Switch) Network(id Identity, key chain.Keypair, roster chain.Roster, memory durable.FS) (Network, error) {
-	n := &memNet{s: s, id: id, gate: newGate(id, key, roster, memory), conns: make(map[*memConn]bool), done: make(chan struct{}), lost: newLosses()}
+	g, err := newGate(id, key, roster, memory)
+	if err != nil {
+		return nil, err
+	}
+	n := &memNet{s: s, id: id, gate: g, conns: make(map[*memConn]bool), done: make(chan struct{}), lost: newLosses()}
 	n.queues.addr = name(id.Member)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -342,7 +346,15 @@ func (c *memConn) Close() error {
 	return nil
 }
 
-func (c *memConn) Peer() Identity       { return c.peer }
+func (c *memConn) Peer() Identity { return c.peer }
+func (c *memConn) Dead() bool {
+	select {
+	case <-c.in.done:
+		return true
+	default:
+		return false
+	}
+}
 func (c *memConn) LocalAddr() net.Addr  { return name(c.from) }
 func (c *memConn) RemoteAddr() net.Addr { return name(c.to) }
 func (c *memConn) SetDeadline(t time.Time) error {

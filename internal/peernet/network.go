@@ -58,6 +58,9 @@ func (m *Marks) Next() Marks {
 type Conn interface {
 	net.Conn
 	Peer() Identity
+	// Dead says that an idle connection has ended, as far as that can be known
+	// without using it.
+	Dead() bool
 }
 
 // Network is one member's access to the others.

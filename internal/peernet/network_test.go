@@ -197,7 +197,7 @@ func TestRaftOverSwitch(t *testing.T) {
 			c := raft.DefaultConfig()
 			c.LocalID, c.Logger = raft.ServerID(m), hclog.NewNullLogger()
 			store := raft.NewInmemStore()
-			tr := peernet.NewTransport(n, m, 5*time.Second, hclog.NewNullLogger())
+			tr := peernet.NewTransport(n, m, nil, 5*time.Second, hclog.NewNullLogger())
 			require.NoError(t, raft.BootstrapCluster(c, store, store, raft.NewInmemSnapshotStore(), tr, conf))
 			r, err := raft.NewRaft(c, &raft.MockFSM{}, store, store, raft.NewInmemSnapshotStore(), tr)
 			require.NoError(t, err)
@@ -225,4 +225,33 @@ func TestRaftOverSwitch(t *testing.T) {
 			nets[i].Close()
 		}
 	})
+}
+
+// A member that comes back is reached by the first request after it: dead
+// connections are not used again, and one is ready.
+func TestFirstRequestAfterARestart(t *testing.T) {
+	w := newWorld(t)
+	serve := func(starts uint64) (stop func()) {
+		n := w.join(identity(w.f, "b", 2, starts))
+		tr := peernet.NewTransport(n, "b", nil, 5*time.Second, hclog.NewNullLogger())
+		go func() {
+			for rpc := range tr.Consumer() {
+				rpc.Respond(&raft.RequestVoteResponse{Granted: true}, nil)
+			}
+		}()
+		return func() { n.Close(); tr.Close() }
+	}
+	stop := serve(1)
+	na := w.join(identity(w.f, "a", 1, 1))
+	defer na.Close()
+	a := peernet.NewTransport(na, "a", []string{"b"}, 5*time.Second, hclog.NewNullLogger())
+	defer a.Close()
+	for starts := uint64(2); starts < 8; starts++ {
+		var resp raft.RequestVoteResponse
+		require.NoError(t, a.RequestVote("b", "b", &raft.RequestVoteRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: 3}}, &resp))
+		require.True(t, resp.Granted)
+		stop()
+		stop = serve(starts)
+	}
+	stop()
 }

@@ -15,7 +15,7 @@ import (
 // pipelining is our transport with Raft's own default of requests in flight.
 func pipelining(n Network, self string) raft.Transport {
 	return noFastPath{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream:  &streamLayer{n: n, self: self, ln: n.Listener(Raft), muted: new(atomic.Bool)},
+		Stream:  newStreamLayer(n, self, new(atomic.Bool)),
 		MaxPool: poolSize, Timeout: 5 * time.Second, Logger: hclog.NewNullLogger(),
 	})}
 }
@@ -105,7 +105,7 @@ func TestPipelining(t *testing.T) {
 	t.Run("cured", func(t *testing.T) {
 		for range 8 {
 			require.False(t, wedges(t, rounds, func(n Network, self string) raft.Transport {
-				return NewTransport(n, self, 5*time.Second, hclog.NewNullLogger())
+				return NewTransport(n, self, nil, 5*time.Second, hclog.NewNullLogger())
 			}))
 		}
 	})

@@ -61,6 +61,7 @@ type tlsConn struct {
 }
 
 func (c *tlsConn) Peer() Identity { return c.peer }
+func (c *tlsConn) Dead() bool     { return c.done.Load() || dead(c.NetConn()) }
 
 func (c *tlsConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
@@ -81,12 +82,16 @@ func Listen(cfg Config) (Network, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	g, err := newGate(cfg.Identity, cfg.Key, cfg.Roster, cfg.Memory)
+	if err != nil {
+		return nil, err
+	}
 	ln, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("the members' address cannot be listened on: %w", err)
 	}
 	n := &tlsNet{
-		cfg: cfg, gate: newGate(cfg.Identity, cfg.Key, cfg.Roster, cfg.Memory), ln: ln,
+		cfg: cfg, gate: g, ln: ln,
 		conns: make(map[*tlsConn]bool), perM: make(map[string]int), slots: make(chan struct{}, maxConns),
 		lost: newLosses(),
 	}

@@ -28,9 +28,14 @@ const (
 // under a term in which it was never proposed (hashicorp/raft issue 695).
 // There is one request in flight per member: pipelining can deadlock
 // (issue 612).
-func NewTransport(n Network, self string, timeout time.Duration, logger hclog.Logger) *Transport {
+//
+// It keeps a connection ready to each of the others.
+func NewTransport(n Network, self string, others []string, timeout time.Duration, logger hclog.Logger) *Transport {
 	t := &Transport{self: self, rpcs: make(chan raft.RPC), done: make(chan struct{})}
-	stream := &streamLayer{n: n, self: self, ln: n.Listener(Raft), muted: &t.muted}
+	stream := newStreamLayer(n, self, &t.muted)
+	for _, m := range others {
+		go stream.spares.keep(n, m, t.done)
+	}
 	t.NetworkTransport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:                  stream,
 		MaxPool:                 poolSize,
@@ -114,10 +119,18 @@ func (n name) Network() string { return "understudy" }
 func (n name) String() string  { return string(n) }
 
 type streamLayer struct {
-	n     Network
-	self  string
-	ln    net.Listener
-	muted *atomic.Bool
+	n      Network
+	self   string
+	ln     net.Listener
+	muted  *atomic.Bool
+	spares spares
+}
+
+func newStreamLayer(n Network, self string, muted *atomic.Bool) *streamLayer {
+	return &streamLayer{
+		n: n, self: self, ln: n.Listener(Raft), muted: muted,
+		spares: spares{have: make(map[string]Conn), want: make(map[string]chan struct{})},
+	}
 }
 
 func (s *streamLayer) Accept() (net.Conn, error) {
@@ -130,35 +143,6 @@ func (s *streamLayer) Accept() (net.Conn, error) {
 
 func (s *streamLayer) Close() error   { return s.ln.Close() }
 func (s *streamLayer) Addr() net.Addr { return name(s.self) }
-
-func (s *streamLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	if timeout == 0 {
-		timeout = handshakeTimeout
-	}
-	if s.muted.Load() {
-		return nil, errMuted
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	c, err := s.n.Dial(ctx, string(addr), Raft)
-	if err != nil {
-		return nil, err
-	}
-	return &mutable{c, s.muted}, nil
-}
-
-// mutable is a dialled connection on which a muted member says nothing.
-type mutable struct {
-	net.Conn
-	muted *atomic.Bool
-}
-
-func (c *mutable) Write(b []byte) (int, error) {
-	if c.muted.Load() {
-		return 0, errMuted
-	}
-	return c.Conn.Write(b)
-}
 
 // guarded is an accepted connection with what Raft's transport lacks: a
 // deadline inside a message but not between messages, and a bound on its size.

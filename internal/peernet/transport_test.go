@@ -25,7 +25,7 @@ func pair(t *testing.T, f func(t *testing.T, a, b raft.Transport, na peernet.Net
 		for i, m := range testkit.Names(2) {
 			n, err := s.Network(identity(found, m, byte(i), 1), testkit.Keys(m).Log, found.Roster, durable.NewMem().Sub("x"))
 			require.NoError(t, err)
-			nets, trs = append(nets, n), append(trs, peernet.NewTransport(n, m, 5*time.Second, hclog.NewNullLogger()))
+			nets, trs = append(nets, n), append(trs, peernet.NewTransport(n, m, nil, 5*time.Second, hclog.NewNullLogger()))
 		}
 		defer func() {
 			for i := range trs {

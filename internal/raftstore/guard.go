@@ -16,6 +16,7 @@ type Options struct {
 	Logger       *slog.Logger
 	WarnAfter    time.Duration  // a call that takes longer is logged; default 1 s
 	FatalAfter   time.Duration  // … is a failure; default 10 s
+	Gate         func() error   // before each write, if not nil; may take its time
 	OnFatal      func(error)    // called once, from any goroutine; the process should end
 	Syncs        *atomic.Uint64 // counts the fsyncs of log and votes; may be nil
 }
@@ -59,6 +60,9 @@ func newGuard(o Options) *guard {
 	}
 	if o.FatalAfter == 0 {
 		o.FatalAfter = 10 * time.Second
+	}
+	if o.Gate == nil {
+		o.Gate = func() error { return nil }
 	}
 	g := &guard{o: o, running: make(map[int]time.Time), done: make(chan struct{})}
 	g.wg.Add(1)
@@ -124,7 +128,10 @@ func (g *guard) write(what string, f func() error) error {
 	g.next++
 	g.running[id] = time.Now()
 	g.mu.Unlock()
-	err := f()
+	err := g.o.Gate()
+	if err == nil {
+		err = f()
+	}
 	g.mu.Lock()
 	delete(g.running, id)
 	g.mu.Unlock()

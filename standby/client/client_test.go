@@ -49,8 +49,10 @@ type fake struct {
 	batch func([]standby.Event)        // called before a batch is looked at
 }
 
-func (f *fake) Done() <-chan struct{} { return nil }
-func (f *fake) Founding() []byte      { return nil }
+// AwaitActive: the fakes always know one.
+func (f *fake) AwaitActive(context.Context) {}
+func (f *fake) Done() <-chan struct{}       { return nil }
+func (f *fake) Founding() []byte            { return nil }
 func (f *fake) Active() (string, bool) {
 	f.all.mu.Lock()
 	defer f.all.mu.Unlock()

@@ -46,6 +46,11 @@ type probe struct {
 // another one that can forward has answered.
 const grace = 100 * time.Millisecond
 
+// told is how long a member that knows no active may take to hear of one: so a
+// takeover is told by the members when it happens, and not found by asking
+// again and again.
+const told = time.Second
+
 // locate asks all members at once which one is active, and prefers it; a member
 // that can reach it is the second choice. One round. The member is -1 if none
 // of them knows an active.
@@ -84,7 +89,7 @@ func (c *Client) locate(ctx context.Context) (member int, active bool, err error
 
 func (c *Client) probe(ctx context.Context, member int) probe {
 	p := probe{member: member}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.cfg.Members[member]+"/active", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.cfg.Members[member]+"/active?wait="+told.String(), nil)
 	if err != nil {
 		p.err = err
 		return p

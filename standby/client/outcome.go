@@ -29,7 +29,7 @@ func (s *sender) result(r *standby.Result) {
 	code := codeOf(r.Err)
 	// A number that the group knows already, though it never left from here, is
 	// another sender's: so is the receipt.
-	foreign := !p.maybe && (r.Receipt.Duplicate || code == wire.OldDuplicate)
+	foreign := code == wire.NumberTaken || !p.maybe && (r.Receipt.Duplicate || code == wire.OldDuplicate)
 	switch {
 	case p.event.Producer == "":
 		s.pop(r)
@@ -76,7 +76,8 @@ func codeOf(err error) wire.Code {
 // earlier client of this name: p goes behind its events.
 func (s *sender) foreign(p *Pending) {
 	if !s.proven {
-		p.event.Sequence, s.next, s.sent = 0, 0, 0
+		p.event.Sequence, p.maybe = 0, false
+		s.next, s.sent = 0, 0
 		s.broken(errors.New("events of an earlier client of this name come first"))
 		return
 	}
@@ -92,7 +93,7 @@ func (s *sender) behind(r *standby.Result, code wire.Code) {
 		s.pop(r)
 	case wire.Gap, wire.NotActive, wire.Busy, wire.Closed:
 		s.settled++
-	case "", wire.OldDuplicate: // somebody else filled it
+	case "", wire.OldDuplicate, wire.NumberTaken: // somebody else filled it
 		s.proven = true
 		s.foreign(s.waiting[s.settled])
 		return

@@ -23,6 +23,7 @@ type Group interface {
 	StepDown(ctx context.Context, hold time.Duration) error
 	Status() standby.Status
 	Watch(ctx context.Context) iter.Seq[standby.Status]
+	AwaitActive(ctx context.Context)
 	History(ctx context.Context, limit int) ([]standby.Promotion, error)
 	Prove(ctx context.Context, old uint64) ([]byte, error)
 	TreeHead(ctx context.Context) ([]byte, error)

@@ -252,6 +252,7 @@ func TestOutcomes(t *testing.T) {
 		{standby.ErrBadEvent, wire.BadRequest, 400, standby.ErrBadEvent},
 		{standby.ErrSessionExpired, wire.SessionExpired, 410, standby.ErrSessionExpired},
 		{standby.ErrOldDuplicate, wire.OldDuplicate, 409, standby.ErrOldDuplicate},
+		{standby.ErrNumberTaken, wire.NumberTaken, 409, standby.ErrNumberTaken},
 		{standby.ErrClosed, wire.Closed, 503, standby.ErrClosed},
 		{errors.New("disk"), wire.Internal, 500, nil},
 	} {

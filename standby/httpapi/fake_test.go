@@ -208,6 +208,14 @@ func (f *fake) Watch(ctx context.Context) iter.Seq[standby.Status] {
 	}
 }
 
+func (f *fake) AwaitActive(ctx context.Context) {
+	for st := range f.Watch(ctx) {
+		if st.Active != "" {
+			return
+		}
+	}
+}
+
 func (f *fake) History(_ context.Context, limit int) ([]standby.Promotion, error) {
 	return []standby.Promotion{{Term: 7, To: "a"}}[:min(1, limit)], nil
 }

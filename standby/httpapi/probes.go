@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -28,9 +29,9 @@ type verdict struct {
 var probes = map[string]probe{
 	"/livez":   {nil, live},
 	"/readyz":  {[]string{"verbose", "exclude"}, ready},
-	"/active":  {nil, serving},
-	"/primary": {nil, serving},
-	"/leader":  {nil, serving},
+	"/active":  {[]string{"wait"}, serving},
+	"/primary": {[]string{"wait"}, serving},
+	"/leader":  {[]string{"wait"}, serving},
 	"/standby": {[]string{"lag"}, standingBy},
 	"/any":     {[]string{"lag"}, reading},
 	"/health":  {[]string{"activecode", "standbycode", "joiningcode", "promotingcode", "failedcode"}, health},
@@ -48,6 +49,10 @@ func (a *api) probe(p probe) http.HandlerFunc {
 		}
 		params, err := params(r, p.params)
 		if err != nil {
+			a.fail(w, err)
+			return
+		}
+		if err := a.await(r, params["wait"]); err != nil {
 			a.fail(w, err)
 			return
 		}
@@ -73,6 +78,24 @@ func (a *api) probe(p probe) http.HandlerFunc {
 		w.WriteHeader(v.status)
 		fmt.Fprintln(w, v.text)
 	}
+}
+
+// maxAwait bounds how long a probe may wait for an active.
+const maxAwait = 10 * time.Second
+
+// await waits, if it is asked for, until this member knows an active.
+func (a *api) await(r *http.Request, wait string) error {
+	if wait == "" {
+		return nil
+	}
+	d, err := time.ParseDuration(wait)
+	if err != nil || d < 0 || d > maxAwait {
+		return wire.Problemf(wire.BadRequest, fmt.Sprintf("write a duration up to %v, as 500ms", maxAwait), "wait is %.20q", wait)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), d)
+	defer cancel()
+	a.cfg.Group.AwaitActive(ctx)
+	return nil
 }
 
 func yes(format string, args ...any) (verdict, error) {

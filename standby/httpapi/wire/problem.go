@@ -21,6 +21,7 @@ const (
 	TooSlow        Code = "too_slow" // the body did not come in time
 	Gap            Code = "gap"
 	OldDuplicate   Code = "old_duplicate" // the event was applied, its receipt is gone
+	NumberTaken    Code = "number_taken"  // another event has the producer's number
 	Refused        Code = "refused"
 	SessionExpired Code = "session_expired"
 	Pruned         Code = "pruned"
@@ -35,7 +36,7 @@ const (
 var statuses = map[Code]int{
 	BadRequest: http.StatusBadRequest, Unauthorized: http.StatusUnauthorized, NotFound: http.StatusNotFound,
 	BadMethod: http.StatusMethodNotAllowed, TooSlow: http.StatusRequestTimeout,
-	Gap: http.StatusConflict, OldDuplicate: http.StatusConflict, Refused: http.StatusConflict,
+	Gap: http.StatusConflict, OldDuplicate: http.StatusConflict, NumberTaken: http.StatusConflict, Refused: http.StatusConflict,
 	SessionExpired: http.StatusGone, Pruned: http.StatusGone, TooLarge: http.StatusRequestEntityTooLarge,
 	Busy: http.StatusTooManyRequests, NotActive: http.StatusServiceUnavailable, Closed: http.StatusServiceUnavailable,
 	Uncertain: http.StatusGatewayTimeout, Internal: http.StatusInternalServerError,
@@ -82,6 +83,8 @@ func (p *Problem) Unwrap() error {
 		return &standby.GapError{Expected: p.Expected}
 	case OldDuplicate:
 		return standby.ErrOldDuplicate
+	case NumberTaken:
+		return standby.ErrNumberTaken
 	case Refused:
 		return &standby.RefusedError{Reason: p.Text}
 	case SessionExpired:
@@ -151,6 +154,8 @@ func ProblemOf(err error) *Problem {
 		p.Code, p.Remedy = SessionExpired, "begin again at 1 under a new producer name"
 	case errors.Is(err, standby.ErrOldDuplicate):
 		p.Code, p.Remedy = OldDuplicate, "go on with the next number: this event was applied"
+	case errors.Is(err, standby.ErrNumberTaken):
+		p.Code, p.Remedy = NumberTaken, "ask for the session and go on after its last number; use each producer name in one place"
 	case errors.Is(err, standby.ErrClosed):
 		p.Code, p.Remedy = Closed, "ask another member"
 	}

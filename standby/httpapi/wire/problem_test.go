@@ -21,7 +21,7 @@ func TestProblemsKeepTheirMeaning(t *testing.T) {
 	for _, err := range []error{
 		&standby.NotActiveError{Active: "b"}, &standby.BusyError{RetryAfter: time.Second, Reason: "x"}, &standby.UncertainError{Reason: "x", Remedy: "y"},
 		&standby.GapError{Expected: 7}, &standby.PrunedError{Oldest: 9}, &standby.RefusedError{Reason: "x"}, standby.ErrTooLarge, standby.ErrBadEvent,
-		standby.ErrSessionExpired, standby.ErrOldDuplicate, standby.ErrClosed, standby.ErrUncertain,
+		standby.ErrSessionExpired, standby.ErrOldDuplicate, standby.ErrNumberTaken, standby.ErrClosed, standby.ErrUncertain,
 	} {
 		for _, err := range []error{err, fmt.Errorf("of event 5: %w", err)} {
 			line := AppendResult(nil, &standby.Result{Err: err})
@@ -29,7 +29,7 @@ func TestProblemsKeepTheirMeaning(t *testing.T) {
 			r, perr := ParseResult(line)
 			require.NoError(t, perr)
 			for _, target := range []error{standby.ErrNotActive, standby.ErrBusy, standby.ErrUncertain, standby.ErrGap, standby.ErrPruned, standby.ErrRefused, standby.ErrTooLarge,
-				standby.ErrBadEvent, standby.ErrSessionExpired, standby.ErrOldDuplicate, standby.ErrClosed} {
+				standby.ErrBadEvent, standby.ErrSessionExpired, standby.ErrOldDuplicate, standby.ErrNumberTaken, standby.ErrClosed} {
 				require.Equal(t, errors.Is(err, target), errors.Is(r.Err, target), "%v: %v", err, target)
 			}
 			require.NotEmpty(t, ProblemOf(r.Err).Code)

@@ -1,0 +1,24 @@
+package drill
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/understudy-ha/understudy/standby"
+)
+
+// The phases of an outage are as long as it, and in their places.
+func TestPhasesOf(t *testing.T) {
+	last := time.Now()
+	at := func(ms int) time.Time { return last.Add(time.Duration(ms) * time.Millisecond) }
+	out := gap{last: last, first: at(1000)}
+	known := map[string]float64{"detect": 5, "elect": 20, "barrier": 10, "restore": 0, "replay": 30, "fence": 15, "active": 25}
+	p := &standby.Promotion{Time: at(860), PhasesMillis: known}
+	require.Equal(t, map[string]float64{"detect": 800, "elect": 20, "barrier": 10, "restore": 0, "replay": 30, "fence": 15, "active": 25, "serve": 100}, phasesOf(p, out))
+	require.Equal(t, 5.0, known["detect"], "the promotion is not changed")
+
+	p.Time = at(3_600_000) // of a clock that is off
+	require.Equal(t, map[string]float64{"detect": 5, "elect": 20, "barrier": 10, "restore": 0, "replay": 30, "fence": 15, "active": 25, "serve": 895}, phasesOf(p, out))
+}
