@@ -156,6 +156,7 @@ func (n *memNet) Dial(ctx context.Context, member, proto string) (Conn, error) {
 	}
 	if !o.add(theirs) {
 		mine.Close()
+		n.wg.Done() // nothing carries for it
 		return nil, fmt.Errorf("member %s: connection refused", member)
 	}
 	n.start(mine)
