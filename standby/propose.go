@@ -14,11 +14,17 @@ import (
 // processing is a batch on its way through the daemon: what went in, and what
 // has come out so far.
 type processing struct {
-	now  int64 // the batch's time
-	in   []*pending
+	in   []task
 	out  []processed
 	last chain.Hash // of the rooted last link
 	err  error      // the host is poisoned by the event after the last in out
+}
+
+// task is an event as the daemon's goroutine sees it, which may outlive the
+// event's own way.
+type task struct {
+	ev     chain.Event
+	refuse string // set: the host refuses it for this reason
 }
 
 // processed is what became of one event.
@@ -110,7 +116,12 @@ const stepOverhead = 64
 // proposed, and the event on which it failed will be refused by the host.
 func (a *activation) process(batch []*pending) (int, error) {
 	w, h, l, limit := a.steps, a.host, a.leash, a.n.g.cfg.EntryBytes
-	*w = processing{now: a.n.g.now(), in: batch, out: w.out[:0]}
+	*w = processing{in: w.in[:0], out: w.out[:0]}
+	now := a.n.g.now()
+	for _, p := range batch {
+		ev := chain.Event{Producer: p.ev.Producer, Sequence: p.ev.Sequence, Time: now, Payload: p.ev.Payload}
+		w.in = append(w.in, task{ev, p.refuse})
+	}
 	before := l.beats.Load()
 	err := l.run(func() { w.run(h, l, limit) })
 	culprit := int(l.beats.Load() - before)
@@ -143,20 +154,20 @@ func (a *activation) process(batch []*pending) (int, error) {
 // run is what happens on the leash. It touches nothing but the host and w.
 func (w *processing) run(h *host.Host, l *leash, limit int) {
 	size := 0
-	for _, p := range w.in {
-		ev := chain.Event{Producer: p.ev.Producer, Sequence: p.ev.Sequence, Time: w.now, Payload: p.ev.Payload}
+	for i := range w.in {
+		t := &w.in[i]
 		var st host.Step
-		if p.refuse != "" {
-			st, w.err = h.Refuse(ev, p.refuse)
+		if t.refuse != "" {
+			st, w.err = h.Refuse(t.ev, t.refuse)
 		} else {
-			st, w.err = h.Deliver(ev)
+			st, w.err = h.Deliver(t.ev)
 		}
 		if w.err != nil {
 			return
 		}
 		w.out = append(w.out, processed{st.Hash, st.Link.Seq, st.Event.Time, st.Flags, st.Reason, st.Outputs})
 		l.beat()
-		size += stepOverhead + len(p.ev.Producer) + len(p.ev.Payload) + len(st.Reason)
+		size += stepOverhead + len(t.ev.Producer) + len(t.ev.Payload) + len(st.Reason)
 		for _, o := range st.Outputs {
 			size += 4 + len(o)
 		}
