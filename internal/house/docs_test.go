@@ -137,7 +137,6 @@ func TestNamedTests(t *testing.T) {
 	}
 }
 
-
 // Links within the repository lead somewhere.
 func TestLinks(t *testing.T) {
 	for name, text := range documents(t) {
