@@ -173,7 +173,8 @@ func (g *gate) judge(b []byte, role byte, binding, nonce []byte, want string) (I
 		if len(rest) < 1 || len(rest) < 1+int(rest[0]) {
 			return p, errors.New("a malformed hello")
 		}
-		*s, rest = string(rest[1:1+rest[0]]), rest[1+rest[0]:]
+		n := 1 + int(rest[0]) // not in a byte: 255 and 1 are 0 there
+		*s, rest = string(rest[1:n]), rest[n:]
 	}
 	m, ok := g.roster.Member(p.Member)
 	switch {

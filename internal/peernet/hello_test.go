@@ -58,6 +58,8 @@ func FuzzHello(f *testing.F) {
 	b := golden.Read(f, "hello")
 	f.Add(b)
 	f.Add(b[:len(b)-64])
+	fixed := 60 + len(Identity{}.Marks)*8
+	f.Add(append(append(bytes.Clone(b[:fixed]), 255), make([]byte, 300)...)) // the longest name
 	a, from := testGate(f, "a"), testGate(f, "b")
 	f.Fuzz(func(t *testing.T, b []byte) {
 		sig, err := from.key.Sign(helloDigest('d', b, testBinding, testNonce))
