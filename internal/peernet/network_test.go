@@ -231,8 +231,9 @@ func TestRaftOverSwitch(t *testing.T) {
 // connections are not used again, and one is ready.
 func TestFirstRequestAfterARestart(t *testing.T) {
 	w := newWorld(t)
+	counted := func(c *peernet.Config) { c.Traffic = new(peernet.Traffic) } // as in a member
 	serve := func(starts uint64) (stop func()) {
-		n := w.join(identity(w.f, "b", 2, starts))
+		n := w.join(identity(w.f, "b", 2, starts), counted)
 		tr := peernet.NewTransport(n, "b", nil, 5*time.Second, hclog.NewNullLogger())
 		go func() {
 			for rpc := range tr.Consumer() {
@@ -242,7 +243,7 @@ func TestFirstRequestAfterARestart(t *testing.T) {
 		return func() { n.Close(); tr.Close() }
 	}
 	stop := serve(1)
-	na := w.join(identity(w.f, "a", 1, 1))
+	na := w.join(identity(w.f, "a", 1, 1), counted)
 	defer na.Close()
 	a := peernet.NewTransport(na, "a", []string{"b"}, 5*time.Second, hclog.NewNullLogger())
 	defer a.Close()

@@ -1,8 +1,10 @@
 package peernet
 
 import (
+	"errors"
 	"net"
 	"sync/atomic"
+	"syscall"
 )
 
 // Traffic counts the bytes of a network's connections as they are on the wire.
@@ -31,4 +33,12 @@ func (c *countedConn) Write(b []byte) (int, error) {
 	n, err := c.Conn.Write(b)
 	c.t.Sent.Add(uint64(n))
 	return n, err
+}
+
+// SyscallConn lets the socket be looked at: see dead.
+func (c *countedConn) SyscallConn() (syscall.RawConn, error) {
+	if sc, ok := c.Conn.(syscall.Conn); ok {
+		return sc.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
 }
