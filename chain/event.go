@@ -34,13 +34,7 @@ type Output struct {
 func EventDigest(producer string, sequence uint64, payload []byte) Hash {
 	h := eventPool.get()
 	if producer != "" {
-		p := producerPool.get()
-		n := copy(p.buf[:], producer)
-		p.Write(p.buf[:n])
-		if n < len(producer) {
-			p.Write([]byte(producer[n:]))
-		}
-		id := producerPool.sum(p)
+		id := producerDigest(producer)
 		copy(h.buf[:], id[:])
 	} else {
 		clear(h.buf[:32])
@@ -49,6 +43,23 @@ func EventDigest(producer string, sequence uint64, payload []byte) Hash {
 	h.Write(h.buf[:40])
 	h.Write(payload)
 	return eventPool.sum(h)
+}
+
+// producerDigest is asked for the same producer many times in a row.
+func producerDigest(producer string) Hash {
+	p := producerPool.get()
+	if p.of != producer || producer == "" {
+		n := copy(p.buf[:], producer)
+		p.Write(p.buf[:n])
+		if n < len(producer) {
+			p.Write([]byte(producer[n:]))
+		}
+		p.of = producer
+		return producerPool.sum(p)
+	}
+	id := p.out
+	producerPool.p.Put(p)
+	return id
 }
 
 // RecordDigest is the input digest of a link that carries a record.

@@ -43,6 +43,20 @@ func (f *Frontier) Grow(leaf Hash, stored []Hash) []Hash {
 	return stored
 }
 
+// Take is Grow for a leaf by which another frontier of the same leaves has grown
+// already: stored begins with what that gave. It hashes nothing, and returns the
+// rest of stored; false if it is too short.
+func (f *Frontier) Take(stored []Hash) ([]Hash, bool) {
+	i := bits.TrailingZeros64(^f.size)
+	if len(stored) <= i {
+		return stored, false
+	}
+	clear(f.nodes[:i])
+	f.nodes[i] = stored[i]
+	f.size++
+	return stored[i+1:], true
+}
+
 func (f *Frontier) grow(leaf Hash, store func(Hash)) {
 	i := 0
 	for ; ; i++ {

@@ -132,13 +132,16 @@ type pooled struct {
 	Hasher
 	buf [LinkSize]byte
 	out Hash
+	of  string // in producerPool: whose digest out is
 }
 
 func newPool(what string) *pool {
 	return &pool{sync.Pool{New: func() any { return &pooled{Hasher: *NewHasher(what)} }}}
 }
 
-func (p *pool) get() *pooled { return p.p.Get().(*pooled) }
+func (p *pool) get() *pooled {
+	return p.p.Get().(*pooled)
+}
 
 // sum returns the digest and gives the hasher back.
 func (p *pool) sum(h *pooled) Hash {

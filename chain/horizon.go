@@ -19,10 +19,7 @@ func (s Sketch) Add(producer string) Sketch { return s | sketchBits(producer) }
 func (s Sketch) Has(producer string) bool { b := sketchBits(producer); return s&b == b }
 
 func sketchBits(producer string) Sketch {
-	p := producerPool.get()
-	n := copy(p.buf[:], producer)
-	p.Write(p.buf[:n])
-	id := producerPool.sum(p)
+	id := producerDigest(producer)
 	var s Sketch
 	for i, set := 0, 0; set < 3 && i < len(id); i++ {
 		if b := Sketch(1) << (id[i] & 63); s&b == 0 {

@@ -43,14 +43,23 @@ func (t *Tip) Root() Hash { return t.Frontier.Root() }
 
 // Next is the link that the draft becomes after the head. It changes nothing.
 func (t *Tip) Next(d Draft) Link {
-	prev := &t.Head.Link
+	l := d.Outline(&t.Head.Link)
+	l.Parent, l.Input, l.OutputRoot = t.Head.Hash, d.Input, d.OutputRoot
+	if l.OutputRoot.IsZero() {
+		l.OutputRoot = emptyRoot
+	}
+	if l.Flags&Rooted != 0 {
+		l.PrevRoot = t.Root()
+	}
+	return l
+}
+
+// Outline is the link that the draft becomes after prev, without hashes and roots.
+func (d *Draft) Outline(prev *Link) Link {
 	l := Link{
 		Kind: d.Kind, Flags: d.Flags, Term: d.Term, Seq: prev.Seq + 1,
 		Inputs: prev.Inputs, Outputs: prev.Outputs + d.NewOutputs, Time: max(d.Time, prev.Time),
-		Horizon: prev.Horizon, Origin: prev.Origin, Parent: t.Head.Hash, Input: d.Input, OutputRoot: d.OutputRoot,
-	}
-	if l.OutputRoot.IsZero() {
-		l.OutputRoot = emptyRoot
+		Horizon: prev.Horizon, Origin: prev.Origin,
 	}
 	if d.Kind == KindStep {
 		l.Inputs++
@@ -59,9 +68,6 @@ func (t *Tip) Next(d Draft) Link {
 		}
 	} else {
 		l.Flags |= Rooted
-	}
-	if l.Flags&Rooted != 0 {
-		l.PrevRoot = t.Root()
 	}
 	return l
 }
@@ -82,6 +88,14 @@ func (t *Tip) Append(l *Link) error {
 
 // Extend is Append for a link that Next just made, with its hash.
 func (t *Tip) Extend(l *Link, hash Hash) { t.extend(l, hash) }
+
+// Grow is Extend that also appends to stored what the tree stores with the
+// link, as [Frontier.Grow] does.
+func (t *Tip) Grow(l *Link, hash Hash, stored []Hash) []Hash {
+	stored = t.Frontier.Grow(LeafHash(l), stored)
+	t.Head = Head{Link: *l, Hash: hash}
+	return stored
+}
 
 func (t *Tip) extend(l *Link, hash Hash) {
 	t.Frontier.Append(LeafHash(l))

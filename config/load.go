@@ -50,7 +50,7 @@ func parse(path string, data []byte, flags *pflag.FlagSet, environ []string) (*M
 	v := viper.New()
 	v.SetConfigType("yaml")
 	if err := v.ReadConfig(bytes.NewReader(data)); err != nil {
-		return nil, fmt.Errorf("configuration %s: %w", path, err)
+		return nil, fmt.Errorf("configuration %s: %w: write each key once, as \"key: value\"", path, err)
 	}
 	r := &reader{path: path, dir: filepath.Dir(path), file: v, flags: flags, env: make(map[string]string)}
 	r.unknownKeys()
@@ -115,7 +115,7 @@ func (r *reader) readEnv(environ []string) {
 	for _, kv := range environ {
 		name, value, _ := strings.Cut(kv, "=")
 		switch {
-		case !strings.HasPrefix(name, "UNDERSTUDY_"), slices.Contains(others(), name):
+		case !strings.HasPrefix(name, envPrefix), slices.Contains(others(), name):
 		case !slices.Contains(known, name):
 			r.errs = append(r.errs, fmt.Errorf("environment variable %s is unknown%s", name, nearest(name, known)))
 		default:
@@ -124,9 +124,11 @@ func (r *reader) readEnv(environ []string) {
 	}
 }
 
+const envPrefix = "UNDERSTUDY_"
+
 // nearest suggests the known word that is most like one.
 func nearest(word string, known []string) string {
-	best, at := "", len(word)/2+1
+	best, at := "", len(strings.TrimPrefix(word, envPrefix))/2+1
 	for _, k := range known {
 		if d := distance(word, k); d < at {
 			best, at = k, d

@@ -30,6 +30,7 @@ type Member struct {
 	Insecure                           bool
 	Heartbeat, Election, Lease         time.Duration
 	SyncInterval, SignInterval, Stall  time.Duration
+	ClockSkew                          time.Duration
 	VerifySync, RaftStore              string
 	Hot, NeverActive, CrashDetection   bool
 	Capabilities                       host.Capabilities
@@ -55,6 +56,7 @@ func (r *reader) member() *Member {
 	m.Election = cmp.Or(r.duration("election"), beat.Election)
 	m.Lease = cmp.Or(r.duration("lease"), beat.Lease)
 	m.SyncInterval, m.SignInterval, m.Stall = r.duration("sync_interval"), r.duration("sign_interval"), r.duration("stall_timeout")
+	m.ClockSkew = r.duration("max_clock_skew")
 	m.RaftStore = r.text("raft_store", "file", "boltdb")
 	m.VerifySync = r.text("verify_sync", "turns", "all", "off")
 	m.Hot = r.text("standby_mode", "warm", "hot") == "hot"
@@ -158,7 +160,7 @@ func (m *Member) Standby(daemon func() host.Daemon, logger *slog.Logger, version
 		TLSDir: m.TLSDir, BootstrapMark: m.Bootstrap, Capabilities: m.Capabilities, NeverActive: m.NeverActive, Hot: m.Hot,
 		NoCrashDetection: !m.CrashDetection,
 		Logger:           logger, Version: version, Heartbeat: m.Heartbeat, Election: m.Election, Lease: m.Lease,
-		SyncInterval: m.SyncInterval, SignInterval: m.SignInterval, StallTimeout: m.Stall, VerifySync: standby.VerifySync(m.VerifySync),
+		SyncInterval: m.SyncInterval, SignInterval: m.SignInterval, StallTimeout: m.Stall, MaxClockSkew: m.ClockSkew, VerifySync: standby.VerifySync(m.VerifySync),
 		Store:      standby.RaftStore(m.RaftStore),
 		OutputsAge: m.OutputsAge, OutputsBytes: m.OutputsBytes, QueueEvents: m.QueueEvents, QueueBytes: int(m.QueueBytes),
 	}, nil

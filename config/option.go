@@ -30,7 +30,7 @@ type Option struct {
 }
 
 // Env is the environment variable that sets the option.
-func (o Option) Env() string { return "UNDERSTUDY_" + strings.ToUpper(o.Key) }
+func (o Option) Env() string { return envPrefix + strings.ToUpper(o.Key) }
 
 // Flag is the flag that sets the option, without its dashes.
 func (o Option) Flag() string { return strings.ReplaceAll(o.Key, "_", "-") }
@@ -61,6 +61,7 @@ func Options() []Option {
 		{"sync_interval", "5s", "time between checkpoints", duration},
 		{"sign_interval", "500ms", "shortest time between signed tree heads", duration},
 		{"stall_timeout", "2s", "time without progress of disk or daemon before the active steps down", duration},
+		{"max_clock_skew", "5s", "how far this member's wall clock may be off from the others' before it is not promoted", duration},
 		{"raft_store", "file", "what keeps the Raft log: file or boltdb; the other one's data is migrated at the start", text},
 		{"verify_sync", "turns", "which standbys verify a checkpoint by replay: turns, all or off", text},
 		{"standby_mode", "warm", "warm: restore at each sync; hot: apply each committed event at once", text},
@@ -70,8 +71,8 @@ func Options() []Option {
 		{"capability_values", "", "what this machine offers to the daemon, with values", table},
 		{"outputs_retention_age", "24h", "how long outputs are kept", duration},
 		{"outputs_retention_bytes", "1GiB", "how much of the outputs is kept", size},
-		{"queue_events", "8192", "events that may wait; then Busy", number},
-		{"queue_bytes", "64MiB", "bytes of events that may wait; then Busy", size},
+		{"queue_events", "32768", "events that may be without an answer; then Busy", number},
+		{"queue_bytes", "64MiB", "bytes of events that may be without an answer; then Busy", size},
 		{"log_level", "info", "debug, info, warn or error", text},
 		{"log_format", "text", "text or json", text},
 	}

@@ -17,14 +17,14 @@ func BenchmarkProof(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			var err error
-			if bundle, err = continuity.Prove(m, m.f, held.Size, note, m.newest); err != nil {
+			if bundle, err = continuity.Prove(m, m.f, held.Size, note, m.changes); err != nil {
 				b.Fatal(err)
 			}
 		}
 		b.ReportMetric(float64(len(bundle)), "B/proof")
 	})
 	b.Run("verify", func(b *testing.B) {
-		bundle, err := continuity.Prove(m, m.f, held.Size, note, m.newest)
+		bundle, err := continuity.Prove(m, m.f, held.Size, note, m.changes)
 		require.NoError(b, err)
 		b.ReportAllocs()
 		for b.Loop() {

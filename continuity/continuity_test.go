@@ -1,8 +1,12 @@
 package continuity_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
+	"maps"
+	"math/bits"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,7 +27,7 @@ type memory struct {
 	hashes  []tlog.Hash
 	records map[uint64][]byte
 	active  chain.Handoff
-	newest  uint64
+	changes []uint64 // seqs of the handoffs
 }
 
 func (m *memory) Size() uint64                        { return uint64(len(m.heads)) }
@@ -74,8 +78,12 @@ func (m *memory) steps(n int) *memory {
 }
 
 func (m *memory) handoff(to string) *memory {
+	var prev uint64
+	if n := len(m.changes); n > 0 {
+		prev = m.changes[n-1]
+	}
 	h := chain.Handoff{
-		Reason: chain.ReasonActiveFailed, Term: m.active.Term + 2, OldTerm: m.active.Term, Seq: m.Size(), PrevHandoff: m.newest,
+		Reason: chain.ReasonActiveFailed, Term: m.active.Term + 2, OldTerm: m.active.Term, Seq: m.Size(), PrevHandoff: prev,
 		Roster: m.f.Roster.Digest(), OldMember: m.active.Member, Member: to, Anchor: chain.AnchorOf(&m.tip),
 	}
 	if err := h.Sign(testkit.Keys(to).Log); err != nil {
@@ -83,7 +91,7 @@ func (m *memory) handoff(to string) *memory {
 	}
 	rec := h.Marshal()
 	m.records[m.Size()] = rec
-	m.active, m.newest = h, m.Size()
+	m.active, m.changes = h, append(m.changes, m.Size())
 	m.add(m.tip.Next(chain.Draft{Kind: chain.KindHandoff, Term: h.Term, Input: chain.RecordDigest(chain.KindHandoff, rec)}))
 	return m
 }
@@ -97,7 +105,7 @@ func (m *memory) treeHead(signer string) []byte {
 }
 
 func (m *memory) prove(t *testing.T, old uint64) []byte {
-	b, err := continuity.Prove(m, m.f, old, m.treeHead(m.active.Member), m.newest)
+	b, err := continuity.Prove(m, m.f, old, m.treeHead(m.active.Member), m.changes)
 	require.NoError(t, err)
 	return b
 }
@@ -198,7 +206,7 @@ func TestLies(t *testing.T) {
 		_, err := continuity.Verify([]byte(strings.Join(left, "handoff ")), m.held(3), m.f)
 		require.ErrorIs(t, err, continuity.ErrUnverifiable, "without handoff %d", drop)
 	}
-	wrong, err := continuity.Prove(m, m.f, 3, m.treeHead("b"), m.newest)
+	wrong, err := continuity.Prove(m, m.f, 3, m.treeHead("b"), m.changes)
 	require.NoError(t, err)
 	_, err = continuity.Verify(wrong, m.held(3), m.f)
 	require.ErrorContains(t, err, "not signed by a")
@@ -211,21 +219,176 @@ func TestLies(t *testing.T) {
 	require.ErrorContains(t, err, "another group")
 }
 
-func TestChainOfBundles(t *testing.T) {
+func TestSeveralBundles(t *testing.T) {
 	m := newMemory().handoff("a").steps(3)
 	held := m.held(2)
 	first := m.prove(t, 2)
 	mid := m.Size()
 	m.handoff("b").steps(4)
 	second := m.prove(t, mid)
-	v, err := continuity.VerifyChain([][]byte{first, second}, held, m.f)
+	v, err := continuity.Verify(slices.Concat(first, second), held, m.f)
 	require.NoError(t, err)
 	require.Equal(t, uint64(2), v.From)
 	require.Len(t, v.Handoffs, 1)
-	_, err = continuity.VerifyChain([][]byte{second, first}, held, m.f)
-	require.Error(t, err)
-	_, err = continuity.VerifyChain(nil, held, m.f)
+	for _, wrong := range [][]byte{slices.Concat(second, first), slices.Concat(first, first), slices.Concat(first, second, m.prove(t, m.Size())), nil} {
+		_, err = continuity.Verify(wrong, held, m.f)
+		require.ErrorIs(t, err, continuity.ErrUnverifiable)
+	}
+}
+
+// One changed bit in each byte of several bundles, and each of their beginnings.
+func TestFlipsInSeveralBundles(t *testing.T) {
+	m := newMemory().handoff("a").steps(3)
+	held := m.held(2)
+	first := m.prove(t, 2)
+	mid := m.Size()
+	m.handoff("b").steps(4)
+	proof := slices.Concat(first, m.prove(t, mid))
+	_, err := continuity.Verify(proof, held, m.f)
+	require.NoError(t, err)
+	for i := range proof {
+		p := slices.Clone(proof)
+		p[i] ^= 1 << (i % 8)
+		_, err := continuity.Verify(p, held, m.f)
+		require.ErrorIs(t, err, continuity.ErrUnverifiable, "byte %d", i)
+		_, err = continuity.Verify(proof[:i], held, m.f)
+		require.Equal(t, i == len(first), err == nil, "the first %d bytes", i)
+	}
+}
+
+// A tree head of more links than trees can have does not keep a verifier busy.
+func TestHugeTreeHead(t *testing.T) {
+	m := newMemory().handoff("a").steps(3)
+	b := m.prove(t, 2)
+	huge, err := continuity.SignTreeHead(m.f.Group, m.f.Origin(), continuity.MaxSize+1, m.tip.Root(), testkit.Keys("a").Log)
+	require.NoError(t, err)
+	i := bytes.Index(b, []byte("\n\n"))
+	_, err = continuity.Verify(append(b[:i+2:i+2], huge...), m.held(2), m.f)
 	require.ErrorIs(t, err, continuity.ErrUnverifiable)
+}
+
+// A handoff says who gave the role away and why: the word of the new active is
+// not enough for it.
+func TestHandoffsSayWhatWas(t *testing.T) {
+	m := newMemory().handoff("b").handoff("a").steps(3)
+	held, at := m.held(2), chain.AnchorOf(&m.tip)
+	release := func(by, to string) []byte {
+		sig, err := chain.SignRelease(testkit.Keys(by).Log, m.f.Origin(), at, m.active.Term, to)
+		require.NoError(t, err)
+		return sig
+	}
+	for _, c := range []struct {
+		h    chain.Handoff
+		good bool
+	}{
+		{chain.Handoff{Reason: chain.ReasonActiveFailed, OldMember: "a"}, true},
+		{chain.Handoff{Reason: chain.ReasonPlanned, OldMember: "a", Release: release("a", "c")}, true},
+		{chain.Handoff{Reason: chain.ReasonPlanned, OldMember: "a"}, false},
+		{chain.Handoff{Reason: chain.ReasonPlanned, OldMember: "a", Release: release("c", "c")}, false},
+		{chain.Handoff{Reason: chain.ReasonPlanned, OldMember: "a", Release: release("a", "b")}, false},
+		{chain.Handoff{Reason: chain.ReasonActiveFailed, OldMember: "a", Release: release("a", "c")}, false},
+		{chain.Handoff{Reason: chain.ReasonActiveFailed, OldMember: "b"}, false},
+		{chain.Handoff{Reason: chain.ReasonFirst}, false},
+	} {
+		x := *m
+		x.records, x.changes, x.hashes = maps.Clone(m.records), slices.Clone(m.changes), slices.Clone(m.hashes)
+		x.heads, x.roots = slices.Clone(m.heads), slices.Clone(m.roots)
+		c.h.Term, c.h.OldTerm, c.h.Seq, c.h.PrevHandoff = m.active.Term+1, m.active.Term, m.Size(), m.changes[1]
+		c.h.Roster, c.h.Member, c.h.Anchor = m.f.Roster.Digest(), "c", at
+		require.NoError(t, c.h.Sign(testkit.Keys("c").Log))
+		rec := c.h.Marshal()
+		x.records[x.Size()], x.active, x.changes = rec, c.h, append(x.changes, x.Size())
+		x.add(x.tip.Next(chain.Draft{Kind: chain.KindHandoff, Term: c.h.Term, Input: chain.RecordDigest(chain.KindHandoff, rec)}))
+		b, err := continuity.Prove(&x, x.f, held.Size, x.treeHead("c"), x.changes)
+		if err == nil {
+			_, err = continuity.Verify(b, held, m.f)
+		}
+		require.Equal(t, c.good, err == nil, "%s of %q: %v", c.h.Reason, c.h.OldMember, err)
+	}
+}
+
+// No proof comes from damaged hashes, and no root to sign.
+func TestDamagedHashes(t *testing.T) {
+	m := newMemory()
+	for i := range 40 {
+		m.handoff(string(rune('a' + i%3))).steps(1)
+	}
+	to := continuity.Reach(3, m.Size(), m.changes)
+	note, err := continuity.SignTreeHead(m.f.Group, m.f.Origin(), to, m.roots[to-1], testkit.Keys("a").Log)
+	require.NoError(t, err)
+	harmful := 0
+	for i := range m.hashes {
+		m.hashes[i][7] ^= 1
+		if _, err := continuity.Prove(m, m.f, 3, note, m.changes); err != nil {
+			harmful++
+		}
+		if root, err := continuity.RootAt(m, to); err == nil {
+			require.Equal(t, m.roots[to-1], root)
+		}
+		m.hashes[i][7] ^= 1
+	}
+	require.Greater(t, harmful, 20)
+}
+
+// inSteps proves from a size to now as [standby.Group.Prove] and its callers do:
+// the active of now signs for all of them.
+func (m *memory) inSteps(t *testing.T, old uint64) (bundles [][]byte) {
+	for old < m.Size() {
+		to := continuity.Reach(old, m.Size(), m.changes)
+		note, err := continuity.SignTreeHead(m.f.Group, m.f.Origin(), to, m.roots[to-1], testkit.Keys(m.active.Member).Log)
+		require.NoError(t, err)
+		b, err := continuity.Prove(m, m.f, old, note, m.changes)
+		require.NoError(t, err)
+		bundles, old = append(bundles, b), to
+	}
+	return bundles
+}
+
+// However many handoffs there were, whoever holds any head gets a proof, whose
+// bundles are all needed.
+func TestManyHandoffs(t *testing.T) {
+	m := newMemory()
+	for i := range 130 {
+		m.handoff(string(rune('a' + i%3))).steps(i % 4)
+	}
+	for old := uint64(1); old < m.Size(); old += 7 {
+		bundles := m.inSteps(t, old)
+		v, err := continuity.Verify(slices.Concat(bundles...), m.held(old), m.f)
+		require.NoError(t, err)
+		want := 0
+		for _, h := range m.changes {
+			if h >= old {
+				want++
+			}
+		}
+		require.Len(t, v.Handoffs, want)
+		require.Equal(t, continuity.Verdict{From: old, To: m.Size(), Head: m.tip.Head.Hash, Root: m.tip.Root()},
+			continuity.Verdict{From: v.From, To: v.To, Head: v.Head, Root: v.Root})
+		require.Len(t, bundles, max(1, (want+continuity.MaxHandoffs-1)/continuity.MaxHandoffs))
+		for i := range bundles {
+			if len(bundles) > 1 {
+				v, err := continuity.Verify(slices.Concat(slices.Delete(slices.Clone(bundles), i, i+1)...), m.held(old), m.f)
+				if i == len(bundles)-1 && err == nil { // its signer was active then too: it proves up to there
+					require.Less(t, v.To, m.Size())
+					continue
+				}
+				require.ErrorIs(t, err, continuity.ErrUnverifiable, "without bundle %d of %d", i, len(bundles))
+			}
+		}
+	}
+	_, err := continuity.Prove(m, m.f, 1, m.treeHead(m.active.Member), m.changes)
+	require.ErrorIs(t, err, continuity.ErrTooLong)
+}
+
+// A bundle keeps its bound in a tree of 2^40 links too.
+func TestLongestBundle(t *testing.T) {
+	m := newMemory()
+	for range continuity.MaxHandoffs {
+		m.handoff("a")
+	}
+	b := m.prove(t, 1)
+	path := (40 - bits.Len64(m.Size())) * 45 // bytes that each of its paths and frontiers would have more
+	require.Less(t, len(b)+(continuity.MaxHandoffs+3)*path, continuity.MaxBundle)
 }
 
 func TestHeadLine(t *testing.T) {
@@ -242,7 +405,7 @@ func Example() {
 	m := newMemory().handoff("a").steps(5)
 	held := m.held(m.Size()) // all that the verifier keeps: a size and 32 bytes
 	m.handoff("b").steps(10_000)
-	bundle, _ := continuity.Prove(m, m.f, held.Size, m.treeHead("b"), m.newest)
+	bundle, _ := continuity.Prove(m, m.f, held.Size, m.treeHead("b"), m.changes)
 
 	verdict, err := continuity.Verify(bundle, held, m.f)
 	fmt.Println(verdict, err)

@@ -14,11 +14,11 @@
 // note, so everybody's tools for transparency logs can check those parts. A
 // bundle ends in a request as C2SP's tlog-witness describes it.
 //
-// All functions are pure and may be called at the same time. A bundle has at most
-// [MaxBundle] bytes; with very many handoffs in between it would be longer, then
-// [Prove] fails with [ErrTooLong], and one proves in steps, which [VerifyChain]
-// checks. Whatever a bundle does not prove is one error, [ErrUnverifiable]; its
-// text is for people.
+// All functions are pure and may be called at the same time. A bundle shows at
+// most [MaxHandoffs] and has at most [MaxBundle] bytes. Across more of them one
+// goes in steps, as far as [Reach] each time; the bundles one after the other
+// are one proof. Whatever a proof does not prove is one error,
+// [ErrUnverifiable]; its text is for people.
 //
 // What a proof cannot tell: whether the events were right, and whether the group
 // showed somebody else another end. The tree head is vouched for by those who

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -24,33 +25,61 @@ const MaxBundle = 64 << 10
 
 const bundleHeader = "understudy/continuity@v1"
 
-// ErrTooLong: there were so many handoffs in between that the bundle would be
-// over its bound. Prove to an older tree head first, and chain the bundles.
-var ErrTooLong = errors.New("the bundle would be too long: prove in steps, to older tree heads first")
+// MaxHandoffs is how many handoffs a bundle shows at most. Each takes less than
+// 3 KiB below 2^40 links, so MaxBundle is not reached.
+const MaxHandoffs = 20
+
+// ErrTooLong: the bundle would be over its bound.
+var ErrTooLong = errors.New("the bundle would be too long")
+
+// Reach is how far a bundle from old goes at most: to size, or, if there are
+// more than [MaxHandoffs] in between, right behind the last one that it can
+// show. handoffs are the seqs of all of them, rising; those from size on do not
+// count.
+func Reach(old, size uint64, handoffs []uint64) uint64 {
+	first, end := between(old, size, handoffs)
+	if end-first > MaxHandoffs {
+		return handoffs[first+MaxHandoffs-1] + 1
+	}
+	return size
+}
+
+// between are the bounds of the handoffs at old or later, and before size.
+func between(old, size uint64, handoffs []uint64) (first, end int) {
+	first, _ = slices.BinarySearch(handoffs, old)
+	end, _ = slices.BinarySearch(handoffs, size)
+	return first, end
+}
 
 // Prove makes the bundle for somebody who holds the head of size old, up to a
-// signed tree head. newest is the seq of the newest HANDOFF below it. It reads
-// O(log n) hashes for every handoff in between.
-func Prove(src Source, f *chain.Founding, old uint64, treeHead []byte, newest uint64) ([]byte, error) {
+// signed tree head of a size that [Reach] allows. handoffs are the seqs of all
+// of them, rising; those beyond the tree head do not count. It reads O(log n)
+// hashes for every handoff in between, and checks what it gives.
+func Prove(src Source, f *chain.Founding, old uint64, treeHead []byte, handoffs []uint64) ([]byte, error) {
 	th, err := OpenTreeHead(treeHead, f)
 	if err != nil {
 		return nil, err
 	}
 	n := th.Size
-	if old == 0 || old > n || n > src.Size() || newest >= n {
+	if old == 0 || old > n || n > src.Size() {
 		return nil, fmt.Errorf("no proof from size %d to %d with %d links at hand", old, n, src.Size())
+	}
+	first, end := between(old, n, handoffs)
+	switch {
+	case end-first > MaxHandoffs:
+		return nil, ErrTooLong
+	case first == end && first > 0: // the one under which old was made
+		first--
 	}
 	var w strings.Builder
 	fmt.Fprintf(&w, "%s\nfounding %s\n", bundleHeader, encode(f.Marshal()))
 	if err := writeEdge(&w, src, "anchor", old-1); err != nil {
 		return nil, err
 	}
-	groups, err := handoffs(src, old, n, newest)
-	if err != nil {
-		return nil, err
-	}
-	for i := len(groups) - 1; i >= 0; i-- {
-		w.WriteString(groups[i])
+	for _, h := range handoffs[first:end] {
+		if err := writeHandoff(&w, src, h, n); err != nil {
+			return nil, err
+		}
 	}
 	if err := writeEdge(&w, src, "head", n-1); err != nil {
 		return nil, err
@@ -67,58 +96,58 @@ func Prove(src Source, f *chain.Founding, old uint64, treeHead []byte, newest ui
 	if w.Len() > MaxBundle {
 		return nil, ErrTooLong
 	}
+	anchor, err := src.Link(old - 1)
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := verify([]byte(w.String()), Held{Size: old, Hash: anchor.Hash()}, f); err != nil {
+		return nil, fmt.Errorf("the history at hand is damaged, a proof from it does not hold: %w", err)
+	}
 	return []byte(w.String()), nil
 }
 
-// handoffs are the groups of all handoffs from old on, newest first; if there
-// is none, the one under which old was made.
-func handoffs(src Source, old, n, newest uint64) ([]string, error) {
-	var groups []string
-	size := 0
-	for h := newest; h > 0; {
-		if h < old && len(groups) > 0 {
-			break
-		}
-		l, err := src.Link(h)
-		if err != nil {
-			return nil, err
-		}
-		data, err := src.Record(h)
-		if err != nil {
-			return nil, err
-		}
-		rec, err := chain.ParseHandoff(data)
-		if err != nil {
-			return nil, err
-		}
-		path, err := tlog.ProveRecord(int64(n), int64(h), src)
-		if err != nil {
-			return nil, err
-		}
-		var w strings.Builder
-		b := l.Bytes()
-		fmt.Fprintf(&w, "handoff %d %s\n", h, encode(b[:]))
-		for _, x := range path {
-			fmt.Fprintf(&w, "%s\n", encode(x[:]))
-		}
-		fmt.Fprintf(&w, "record %s\n", encode(data))
-		groups = append(groups, w.String())
-		if size += w.Len(); size > MaxBundle {
-			return nil, ErrTooLong
-		}
-		h = rec.PrevHandoff
-	}
-	return groups, nil
-}
-
-// writeEdge writes a link with the frontier of the tree before it.
-func writeEdge(w *strings.Builder, src Source, key string, seq uint64) error {
+// writeHandoff writes the link of a handoff, its path in the tree of size n, and
+// its record.
+func writeHandoff(w *strings.Builder, src Source, seq, n uint64) error {
 	l, err := src.Link(seq)
 	if err != nil {
 		return err
 	}
+	data, err := src.Record(seq)
+	if err != nil {
+		return err
+	}
+	path, err := tlog.ProveRecord(int64(n), int64(seq), src)
+	if err != nil {
+		return err
+	}
 	b := l.Bytes()
+	fmt.Fprintf(w, "handoff %d %s\n", seq, encode(b[:]))
+	for _, x := range path {
+		fmt.Fprintf(w, "%s\n", encode(x[:]))
+	}
+	fmt.Fprintf(w, "record %s\n", encode(data))
+	return nil
+}
+
+// writeEdge writes a link with the frontier of the tree before it.
+func writeEdge(w *strings.Builder, src Source, key string, seq uint64) error {
+	e, err := readEdge(src, seq)
+	if err != nil {
+		return err
+	}
+	b := e.link.Bytes()
 	fmt.Fprintf(w, "%s %d %s\n", key, seq, encode(b[:]))
+	for _, h := range e.frontier {
+		fmt.Fprintf(w, "%s\n", encode(h[:]))
+	}
+	return nil
+}
+
+func readEdge(src Source, seq uint64) (e edge, err error) {
+	if e.link, err = src.Link(seq); err != nil {
+		return e, err
+	}
 	var at []int64
 	offset := uint64(0)
 	for i := bits.Len64(seq) - 1; i >= 0; i-- {
@@ -128,11 +157,24 @@ func writeEdge(w *strings.Builder, src Source, key string, seq uint64) error {
 		}
 	}
 	hs, err := src.ReadHashes(at)
-	if err != nil {
-		return err
-	}
 	for _, h := range hs {
-		fmt.Fprintf(w, "%s\n", encode(h[:]))
+		e.frontier = append(e.frontier, chain.Hash(h))
 	}
-	return nil
+	return e, err
+}
+
+// RootAt is the root of the tree of a size, if the link before it is rooted and
+// the stored hashes are those that it names: nobody should sign another.
+func RootAt(src Source, size uint64) (chain.Hash, error) {
+	if size == 0 || size > src.Size() {
+		return chain.Hash{}, fmt.Errorf("no tree of size %d with %d links at hand", size, src.Size())
+	}
+	e, err := readEdge(src, size-1)
+	switch {
+	case err != nil:
+		return chain.Hash{}, err
+	case e.link.Flags&chain.Rooted == 0:
+		return chain.Hash{}, fmt.Errorf("the link at seq %d names no root", size-1)
+	}
+	return e.root()
 }

@@ -21,6 +21,9 @@ type TreeHead struct {
 	Members []string // whose signatures were checked, sorted as in the note
 }
 
+// MaxSize bounds the links of a history; the arithmetic of trees ends there.
+const MaxSize = 1 << 62
+
 // MaxTreeHead bounds a signed tree head in bytes.
 const MaxTreeHead = 8 << 10
 
@@ -100,7 +103,7 @@ func OpenTreeHead(b []byte, f *chain.Founding) (TreeHead, error) {
 	if h.Size, err = parseNumber(lines[1]); err != nil {
 		return TreeHead{}, fmt.Errorf("%w: %w", ErrTreeHead, err)
 	}
-	if h.Root, err = parseHash(lines[2]); err != nil || h.Size == 0 {
+	if h.Root, err = parseHash(lines[2]); err != nil || h.Size == 0 || h.Size > MaxSize {
 		return TreeHead{}, fmt.Errorf("%w: size %d, root %.60q", ErrTreeHead, h.Size, lines[2])
 	}
 	return h, nil

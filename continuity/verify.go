@@ -1,6 +1,7 @@
 package continuity
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -55,34 +56,43 @@ func (v Verdict) Held() Held { return Held{Size: v.To, Hash: v.Head, Root: v.Roo
 // ErrUnverifiable: the bundle does not prove what it should. The text says why.
 var ErrUnverifiable = errors.New("unverifiable")
 
-// Verify checks a bundle against what is held and the founding record by which
-// the group is known. Every error is ErrUnverifiable.
-func Verify(bundle []byte, held Held, f *chain.Founding) (Verdict, error) {
-	v, err := verify(bundle, held, f)
-	if err != nil {
-		return Verdict{}, fmt.Errorf("%w: %w", ErrUnverifiable, err)
+// Verify checks a proof against what is held and the founding record by which
+// the group is known. A proof is one bundle, or several one after the other, each
+// from where the one before ended. The last one's tree head must be signed by
+// its newest active; the others' by any member, since that last one covers them.
+// Every error is ErrUnverifiable.
+func Verify(proof []byte, held Held, f *chain.Founding) (Verdict, error) {
+	all := Verdict{From: held.Size}
+	for n := 1; ; n++ {
+		bundle, rest := cut(proof)
+		v, active, err := verify(bundle, held, f)
+		switch {
+		case err != nil:
+		case n > 1 && v.To == held.Size:
+			err = errors.New("it adds nothing to the one before")
+		case len(rest) == 0 && !slices.Contains(v.Vouching, active):
+			err = fmt.Errorf("the tree head is not signed by %s, who is active in term %d", active, v.Term)
+		}
+		if err != nil {
+			if n > 1 || len(rest) > 0 {
+				err = fmt.Errorf("bundle %d: %w", n, err)
+			}
+			return Verdict{}, fmt.Errorf("%w: %w", ErrUnverifiable, err)
+		}
+		v.From, v.Handoffs = all.From, append(all.Handoffs, v.Handoffs...)
+		if all = v; len(rest) == 0 {
+			return all, nil
+		}
+		held, proof = v.Held(), rest
 	}
-	return v, nil
 }
 
-// VerifyChain checks bundles one after the other, each from where the one
-// before ended.
-func VerifyChain(bundles [][]byte, held Held, f *chain.Founding) (Verdict, error) {
-	var all Verdict
-	for i, b := range bundles {
-		v, err := Verify(b, held, f)
-		if err != nil {
-			return Verdict{}, fmt.Errorf("bundle %d: %w", i+1, err)
-		}
-		if i > 0 {
-			v.From, v.Handoffs = all.From, append(all.Handoffs, v.Handoffs...)
-		}
-		all, held = v, v.Held()
+// cut splits the first bundle off a proof.
+func cut(proof []byte) (bundle, rest []byte) {
+	if i := bytes.Index(proof, []byte("\n"+bundleHeader+"\n")); i >= 0 {
+		return proof[:i+1], proof[i+1:]
 	}
-	if len(bundles) == 0 {
-		return all, fmt.Errorf("%w: no bundle", ErrUnverifiable)
-	}
-	return all, nil
+	return proof, nil
 }
 
 // edge is a link and the frontier before it.
@@ -154,40 +164,40 @@ func parse(b []byte) (*bundle, error) {
 	return &p, l.err
 }
 
-func verify(b []byte, held Held, f *chain.Founding) (Verdict, error) {
+// verify checks one bundle. It returns the active at its end, who may not be
+// among those that vouch for it.
+func verify(b []byte, held Held, f *chain.Founding) (v Verdict, active string, err error) {
 	p, err := parse(b)
 	if err != nil {
-		return Verdict{}, err
+		return v, "", err
 	}
 	if string(p.founding) != string(f.Marshal()) {
-		return Verdict{}, errors.New("the bundle is of another group than the pinned one")
+		return v, "", errors.New("the bundle is of another group than the pinned one")
 	}
 	th, err := OpenTreeHead(p.note, f)
 	if err != nil {
-		return Verdict{}, err
+		return v, "", err
 	}
 	if err := p.checkAnchor(held, &th, f.Origin()); err != nil {
-		return Verdict{}, err
+		return v, "", err
 	}
-	v := Verdict{From: held.Size, To: th.Size, Root: th.Root, Vouching: th.Members}
-	signer, term, err := p.checkHandoffs(&v, &th, f)
+	v = Verdict{From: held.Size, To: th.Size, Root: th.Root, Vouching: th.Members}
+	active, term, err := p.checkHandoffs(&v, &th, f)
 	if err != nil {
-		return Verdict{}, err
+		return v, "", err
 	}
 	root, err := p.head.root()
 	h := &p.head.link
 	switch {
 	case err != nil:
-		return Verdict{}, fmt.Errorf("head: %w", err)
+		return v, "", fmt.Errorf("head: %w", err)
 	case h.Seq != th.Size-1 || root != th.Root || h.Origin != f.Origin():
-		return Verdict{}, errors.New("the newest link is not the last under the tree head")
+		return v, "", errors.New("the newest link is not the last under the tree head")
 	case h.Term != term:
-		return Verdict{}, fmt.Errorf("the newest link is of term %d, the newest handoff of %d", h.Term, term)
-	case !slices.Contains(th.Members, signer):
-		return Verdict{}, fmt.Errorf("the tree head is not signed by %s, who is active in term %d", signer, term)
+		return v, "", fmt.Errorf("the newest link is of term %d, the newest handoff of %d", h.Term, term)
 	}
 	v.Head, v.Term, v.Inputs = h.Hash(), h.Term, h.Inputs
-	return v, nil
+	return v, active, nil
 }
 
 // checkAnchor checks that the bundle begins at what is held.
@@ -216,6 +226,12 @@ func (p *bundle) checkAnchor(held Held, th *TreeHead, o chain.Origin) error {
 		return fmt.Errorf("the tree of size %d does not continue the one of size %d: %w", th.Size, a, err)
 	}
 	return nil
+}
+
+// released says whether the old active gave its role away to the new one.
+func released(rec *chain.Handoff, f *chain.Founding) bool {
+	old, ok := f.Roster.Member(rec.OldMember)
+	return ok && len(rec.Release) > 0 && rec.VerifyRelease(f.Origin(), old.LogKey)
 }
 
 // checkHandoffs follows the changes of the active from the anchor on. It
@@ -255,6 +271,10 @@ func (p *bundle) checkHandoffs(v *Verdict, th *TreeHead, f *chain.Founding) (mem
 			return fail("one before it is left out")
 		case l.Seq == a && l.Parent != p.anchor.link.Hash():
 			return fail("its parent is not the head that was held")
+		case rec.Reason == chain.ReasonFirst && rec.PrevHandoff != 0, known && rec.OldMember != member:
+			return fail("it says %q, reason %s, of a role that was %q's", rec.OldMember, rec.Reason, member)
+		case (rec.Reason == chain.ReasonPlanned) != released(rec, f):
+			return fail("it is for reason %s, and %q gave the role away: %v", rec.Reason, rec.OldMember, released(rec, f))
 		}
 		if l.Seq >= a {
 			v.Handoffs = append(v.Handoffs, Transition{l.Seq, l.Term, rec.OldMember, rec.Member, rec.Reason})

@@ -172,12 +172,16 @@ func (r *reader) step(producer string, outs *[][]byte) Step {
 	return s
 }
 
+func (e *Entry) linkKind() chain.Kind {
+	if e.Kind == SealEntry {
+		return chain.KindSeal
+	}
+	return chain.KindHandoff
+}
+
 // draft is the link that an entry's record becomes.
 func (e *Entry) draft() chain.Draft {
-	kind := chain.KindHandoff
-	if e.Kind == SealEntry {
-		kind = chain.KindSeal
-	}
+	kind := e.linkKind()
 	return chain.Draft{Kind: kind, Term: e.Term, Time: e.Time, Input: chain.RecordDigest(kind, e.Record)}
 }
 

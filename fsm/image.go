@@ -82,9 +82,9 @@ func (s *sessions) marshal(b []byte) []byte {
 		b = appendBytes(b, []byte(x.producer))
 		b = binary.AppendUvarint(b, x.last)
 		b = binary.BigEndian.AppendUint64(b, uint64(x.used))
-		b = binary.AppendUvarint(b, uint64(len(x.receipts)))
-		for i := range x.receipts {
-			r := &x.receipts[i]
+		b = binary.AppendUvarint(b, uint64(x.receipts.len()))
+		for i := range x.receipts.len() {
+			r := x.receipts.at(i)
 			for _, v := range []uint64{r.seq, r.term, r.firstOutput, r.outputs} {
 				b = binary.AppendUvarint(b, v)
 			}
@@ -295,6 +295,7 @@ func (s *State) parseChecks(r *reader) {
 }
 
 func (s *sessions) parse(r *reader) {
+	var queue []queued
 	n := r.uvarint()
 	if n > uint64(s.limits.MaxProducers) {
 		r.err = cmp.Or(r.err, fmt.Errorf("%d producers", n))
@@ -307,14 +308,16 @@ func (s *sessions) parse(r *reader) {
 		}
 		for ; k > 0 && r.err == nil; k-- {
 			c := receipt{seq: r.uvarint(), term: r.uvarint(), firstOutput: r.uvarint(), outputs: r.uvarint(), hash: r.hash(), flags: chain.Flags(r.u8()), reason: string(r.bytes())}
-			x.receipts = append(x.receipts, c)
-			s.queue = append(s.queue, queued{x, c.seq})
-			s.kept++
+			s.keep(x, c)
+			queue = append(queue, queued{x, c.seq})
 		}
 		if _, twice := s.byName[x.producer]; twice {
 			r.err = cmp.Or(r.err, fmt.Errorf("producer %q twice", x.producer))
 		}
 		s.byName[x.producer] = s.order.PushBack(x)
 	}
-	slices.SortFunc(s.queue, func(a, b queued) int { return cmp.Compare(a.seq, b.seq) })
+	slices.SortFunc(queue, func(a, b queued) int { return cmp.Compare(a.seq, b.seq) })
+	for _, q := range queue {
+		s.queue.push(q)
+	}
 }

@@ -20,11 +20,31 @@ type JournalEntry struct {
 	size        int
 }
 
-// Link is the link of an entry that carries a record, after the tip.
-func (e *JournalEntry) Link(tip *chain.Tip) chain.Link {
-	x := Entry{Kind: e.Kind, Term: e.Term, Record: e.Record, Time: e.Time}
-	return tip.Next(x.draft())
+// Extend makes the entry's links anew, after those up to the tip. The last one
+// must be the recorded one, which covers all before it; else the error says
+// where the history differs, and the tip is of no more use.
+func (e *JournalEntry) Extend(tip *chain.Tip) error {
+	if e.First != tip.Head.Size() {
+		return fmt.Errorf("journal entry at seq %d after seq %d", e.First, tip.Head.Seq())
+	}
+	extend := func(d chain.Draft) {
+		link := tip.Next(d)
+		tip.Extend(&link, link.Hash())
+	}
+	if e.Kind != Batch {
+		extend(e.entry(0).draft())
+	}
+	for i := range e.Steps {
+		extend(e.Steps[i].draft(e.Term, tip.Head.Link.Outputs, i == len(e.Steps)-1))
+	}
+	if tip.Head.Hash != e.Last {
+		return fmt.Errorf("journal entry at seq %d ends in link %.8s, recorded is %.8s", e.First, tip.Head.Hash, e.Last)
+	}
+	return nil
 }
+
+// LinkKind is the kind of the link of an entry that carries a record.
+func (e *JournalEntry) LinkKind() chain.Kind { return e.entry(0).linkKind() }
 
 // links is how many links the entry made.
 func (e *JournalEntry) links() uint64 { return uint64(max(len(e.Steps), 1)) }
@@ -92,3 +112,15 @@ func (s *State) Journal(from uint64) ([]JournalEntry, error) {
 
 // JournalSize is the number of steps and bytes in the journal.
 func (s *State) JournalSize() (steps, bytes int) { return s.journal.steps, s.journal.bytes }
+
+// SyncedAt is the time from which a checkpoint is due: of the newest one, or of
+// the first handoff; unix ns.
+func (s *State) SyncedAt() int64 {
+	if n := len(s.checks); n > 0 {
+		return s.checks[n-1].Time
+	}
+	if len(s.journal.entries) > 0 {
+		return s.journal.entries[0].Time
+	}
+	return s.tip.Head.Link.Time
+}

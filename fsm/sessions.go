@@ -3,6 +3,7 @@ package fsm
 import (
 	"container/list"
 	"fmt"
+	"time"
 
 	"github.com/understudy-ha/understudy/chain"
 )
@@ -19,14 +20,19 @@ type Receipt struct {
 	Reason      string
 }
 
+// maxWords bounds the reasons in all receipts, in bytes: with many rejected events
+// in a row fewer receipts are kept, so that an image keeps its bound.
+const maxWords = 32 << 20
+
 // sessions is what is known of the producers: the newest number of each, and
 // receipts of its newest events, bounded per producer and in all.
 type sessions struct {
 	limits chain.Settings
 	byName map[string]*list.Element
-	order  *list.List // of *session, least recently used first
-	kept   int        // receipts in all
-	queue  []queued   // receipts by commit order, the oldest first; some are gone already
+	order  *list.List   // of *session, least recently used first
+	kept   int          // receipts in all
+	words  int          // bytes of reasons in them
+	queue  ring[queued] // receipts by commit order, the oldest first; some are gone already
 }
 
 // queued names a receipt in the order of commits.
@@ -35,13 +41,13 @@ type queued struct {
 	seq uint64
 }
 
-func (q queued) gone() bool { return len(q.s.receipts) == 0 || q.s.receipts[0].seq > q.seq }
+func (q queued) gone() bool { return q.s.receipts.len() == 0 || q.s.receipts.at(0).seq > q.seq }
 
 type session struct {
 	producer string
 	last     uint64
-	used     int64     // time of the newest event
-	receipts []receipt // of numbers last-len+1 … last
+	used     int64         // time of the newest event, later by what skip left out
+	receipts ring[receipt] // of numbers last-len+1 … last
 }
 
 // receipt is compact: what the session and the number tell is left out.
@@ -69,10 +75,10 @@ func (s *sessions) receipt(producer string, sequence uint64) (Receipt, bool) {
 		return Receipt{}, false
 	}
 	x := e.Value.(*session)
-	if sequence > x.last || x.last-sequence >= uint64(len(x.receipts)) {
+	if sequence > x.last || x.last-sequence >= uint64(x.receipts.len()) {
 		return Receipt{}, false
 	}
-	r := &x.receipts[uint64(len(x.receipts))-1-(x.last-sequence)]
+	r := x.receipts.at(x.receipts.len() - 1 - int(x.last-sequence))
 	return Receipt{producer, sequence, r.seq, r.term, r.hash, r.firstOutput, r.outputs, r.flags, r.reason}, true
 }
 
@@ -81,19 +87,28 @@ func (s *sessions) receipt(producer string, sequence uint64) (Receipt, bool) {
 // that it knew when it admitted it and that was forgotten meanwhile.
 func (s *sessions) check(steps []Step) error {
 	ahead := make(map[string]uint64)
+	var before *Step // a producer's events mostly come one after the other
 	for i := range steps {
 		st := &steps[i]
 		if st.Producer == "" {
 			continue
 		}
-		last, known := ahead[st.Producer]
-		if !known {
-			last, known = s.last(st.Producer)
+		var last uint64
+		known := before != nil && before.Producer == st.Producer
+		if known {
+			last = before.Sequence
+		} else {
+			if before != nil {
+				ahead[before.Producer] = before.Sequence
+			}
+			if last, known = ahead[st.Producer]; !known {
+				last, known = s.last(st.Producer)
+			}
 		}
 		if known && st.Sequence != last+1 {
 			return fmt.Errorf("event %d of producer %q after its event %d", st.Sequence, st.Producer, last)
 		}
-		ahead[st.Producer] = st.Sequence
+		before = st
 	}
 	return nil
 }
@@ -103,8 +118,11 @@ func (s *sessions) note(st *Step, l *chain.Link, hash chain.Hash, firstOutput ui
 	if st.Producer == "" {
 		return
 	}
-	e, ok := s.byName[st.Producer]
-	if !ok {
+	e := s.order.Back() // mostly it is the same producer again
+	if e == nil || e.Value.(*session).producer != st.Producer {
+		e = s.byName[st.Producer]
+	}
+	if e == nil {
 		if len(s.byName) >= int(s.limits.MaxProducers) {
 			s.forget(s.order.Front())
 		}
@@ -117,41 +135,49 @@ func (s *sessions) note(st *Step, l *chain.Link, hash chain.Hash, firstOutput ui
 	if len(st.Outputs) == 0 {
 		firstOutput = 0
 	}
-	if len(x.receipts) >= int(s.limits.ReceiptsPerProducer) {
+	if x.receipts.len() >= int(s.limits.ReceiptsPerProducer) {
 		s.dropReceipt(x)
 	}
-	x.receipts = append(x.receipts, receipt{l.Seq, l.Term, firstOutput, uint64(len(st.Outputs)), hash, st.Flags, st.Reason})
-	s.kept++
+	s.keep(x, receipt{l.Seq, l.Term, firstOutput, uint64(len(st.Outputs)), hash, st.Flags, st.Reason})
 	s.enqueue(queued{x, l.Seq})
-	for s.kept > int(s.limits.MaxReceipts) {
+	for s.kept > int(s.limits.MaxReceipts) || s.words > maxWords {
 		s.dropOldest()
 	}
 }
 
+// minSilence is how long a producer was silent that is forgotten for another's sake.
+const minSilence = int64(time.Hour)
+
+func (s *sessions) crowded(now int64) bool {
+	return len(s.byName) >= int(s.limits.MaxProducers) && s.order.Front().Value.(*session).used > now-minSilence
+}
+
 func (s *sessions) enqueue(q queued) {
-	if len(s.queue) >= 2*int(s.limits.MaxReceipts) {
-		live := s.queue[:0]
-		for _, q := range s.queue {
-			if !q.gone() {
-				live = append(live, q)
+	if s.queue.len() >= 2*int(s.limits.MaxReceipts) {
+		for range s.queue.len() {
+			if q := s.queue.pop(); !q.gone() {
+				s.queue.push(q)
 			}
 		}
-		s.queue = live
 	}
-	s.queue = append(s.queue, q)
+	s.queue.push(q)
+}
+
+func (s *sessions) keep(x *session, r receipt) {
+	x.receipts.push(r)
+	s.kept++
+	s.words += len(r.reason)
 }
 
 func (s *sessions) dropReceipt(x *session) {
-	x.receipts = x.receipts[1:]
+	s.words -= len(x.receipts.pop().reason)
 	s.kept--
 }
 
 // dropOldest drops the oldest receipt of all, by commit order.
 func (s *sessions) dropOldest() {
 	for {
-		q := s.queue[0]
-		s.queue = s.queue[1:]
-		if !q.gone() {
+		if q := s.queue.pop(); !q.gone() {
 			s.dropReceipt(q.s)
 			return
 		}
@@ -160,10 +186,21 @@ func (s *sessions) dropOldest() {
 
 func (s *sessions) forget(e *list.Element) {
 	x := e.Value.(*session)
-	s.kept -= len(x.receipts)
-	x.receipts = nil
+	for x.receipts.len() > 0 {
+		s.dropReceipt(x)
+	}
+	x.receipts = ring[receipt]{}
 	s.order.Remove(e)
 	delete(s.byName, x.producer)
+}
+
+// skip leaves time out of every producer's silence. Between one active and the
+// next it is: their clocks may differ by any amount, and a producer could not
+// send.
+func (s *sessions) skip(d int64) {
+	for e := s.order.Front(); e != nil; e = e.Next() {
+		e.Value.(*session).used += d
+	}
 }
 
 // expire forgets the producers that were silent for longer than the limit.

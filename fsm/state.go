@@ -29,6 +29,7 @@ type Result struct {
 	Head        chain.Head
 	First       uint64
 	Links       []chain.Link
+	Tree        []chain.Hash // what the tree stores with Links, as chain.Frontier.Grow gives it
 	Steps       []Step
 	Record      []byte
 	FloorMoved  bool
@@ -82,9 +83,12 @@ func (s *State) Apply(index, term uint64, data []byte) *Result {
 	switch err := s.apply(e, res, len(data)); {
 	case errors.Is(err, errDiverged):
 		s.diverged = fmt.Errorf("log entry %d: %w", index, err)
-		res.Status, res.Err, res.Links = Diverged, s.diverged, nil
+		res.Status, res.Err = Diverged, s.diverged
 	case err != nil:
-		res.Status, res.Err, res.Links = Refused, err, nil
+		res.Status, res.Err = Refused, err
+	}
+	if res.Status != Accepted {
+		res.Links, res.Tree = nil, nil
 	}
 	res.Head = s.tip.Head
 	res.JournalSteps, res.JournalBytes = s.journal.steps, s.journal.bytes
@@ -123,13 +127,14 @@ func (s *State) apply(e *Entry, res *Result, size int) error {
 func (s *State) applyBatch(e *Entry, res *Result, size int) error {
 	tip := s.tip
 	links := make([]chain.Link, len(e.Steps))
+	tree := make([]chain.Hash, 0, 2*len(links)+64) // a tree has fewer nodes above its leaves than leaves
 	for i := range e.Steps {
 		st := &e.Steps[i]
 		if st.Time < tip.Head.Link.Time {
 			return fmt.Errorf("%w: step %d is older than its parent", errDiverged, i)
 		}
 		links[i] = tip.Next(st.draft(e.Term, tip.Head.Link.Outputs, i == len(e.Steps)-1))
-		tip.Extend(&links[i], links[i].Hash())
+		tree = tip.Grow(&links[i], links[i].Hash(), tree)
 	}
 	if e.First != s.tip.Head.Size() || tip.Head.Hash != e.Last {
 		return fmt.Errorf("%w: entry at seq %d ends in %.8s, here it is seq %d and %.8s", errDiverged, e.First, e.Last, s.tip.Head.Size(), tip.Head.Hash)
@@ -147,6 +152,7 @@ func (s *State) applyBatch(e *Entry, res *Result, size int) error {
 		s.sessions.note(st, &links[i], hash, outputs+1)
 		outputs = links[i].Outputs
 	}
+	res.Tree = tree
 	s.accept(e, res, tip, links, size)
 	return nil
 }
@@ -189,10 +195,11 @@ func (s *State) applyHandoff(e *Entry, res *Result, size int) error {
 	}
 	tip := s.tip
 	link := tip.Next(e.draft())
-	tip.Extend(&link, link.Hash())
+	res.Tree = tip.Grow(&link, link.Hash(), nil)
 	if tip.Head.Hash != e.Last || link.Seq != e.First {
 		return fmt.Errorf("handoff link %.8s, here it is %.8s", e.Last, tip.Head.Hash)
 	}
+	s.sessions.skip(link.Time - s.tip.Head.Link.Time)
 	s.handoff, s.handSeq, s.dead = *h, link.Seq, false
 	s.accept(e, res, tip, []chain.Link{link}, size)
 	return nil
@@ -213,7 +220,7 @@ func (s *State) applySeal(e *Entry, res *Result, size int) error {
 	}
 	tip := s.tip
 	link := tip.Next(e.draft())
-	tip.Extend(&link, link.Hash())
+	res.Tree = tip.Grow(&link, link.Hash(), nil)
 	if tip.Head.Hash != e.Last || link.Seq != e.First {
 		return fmt.Errorf("%w: seal link %.8s, here it is %.8s", errDiverged, e.Last, tip.Head.Hash)
 	}
@@ -247,6 +254,11 @@ func (s *State) Active() (member string, h chain.Handoff, seq uint64) {
 
 // Session is the newest number applied of a producer.
 func (s *State) Session(producer string) (last uint64, known bool) { return s.sessions.last(producer) }
+
+// Crowded says that a new producer would have one forgotten that was heard of
+// less than an hour before now, and whose resent number 1 would then be taken
+// for a new producer's.
+func (s *State) Crowded(now int64) bool { return s.sessions.crowded(now) }
 
 // Receipt finds the receipt of one of a producer's newest events.
 func (s *State) Receipt(producer string, sequence uint64) (Receipt, bool) {

@@ -29,6 +29,7 @@ type active struct {
 	last    chain.Handoff
 	lastSeq uint64
 	seqs    map[string]uint64
+	ahead   int64 // of the clock of who is promoted next, ns
 }
 
 func newActive(t *testing.T, members, replicas int) *active {
@@ -62,7 +63,7 @@ func (a *active) apply(e *fsm.Entry, term uint64) *fsm.Result {
 
 func (a *active) handoffEntry(member string, term uint64) (*fsm.Entry, chain.Link, chain.Handoff) {
 	h := chain.Handoff{
-		Reason: chain.ReasonActiveFailed, Term: term, OldTerm: a.last.Term, Seq: a.tip.Head.Size(), PrevHandoff: a.lastSeq, Time: 2_000_000_000,
+		Reason: chain.ReasonActiveFailed, Term: term, OldTerm: a.last.Term, Seq: a.tip.Head.Size(), PrevHandoff: a.lastSeq, Time: 2_000_000_000 + a.ahead,
 		Roster: a.f.Roster.Digest(), OldMember: a.last.Member, Member: member, Anchor: chain.AnchorOf(&a.tip),
 	}
 	if a.lastSeq == 0 {
@@ -276,6 +277,27 @@ func TestSilentProducersAreForgottenAtSeals(t *testing.T) {
 	require.False(t, known)
 	_, known = a.states[1].Session("new")
 	require.True(t, known)
+}
+
+// The next active's clock may be far ahead: what passes between two actives is
+// nobody's silence.
+func TestTakeoverForgetsNoProducer(t *testing.T) {
+	a := newActive(t, 3, 2)
+	a.promote("a", 1)
+	a.commit(a.step("old"))
+	a.ahead = int64(365 * 24 * time.Hour)
+	a.promote("b", 2)
+	a.commit(a.step("new"))
+	require.Equal(t, fsm.Accepted, a.seal().Status)
+	last, known := a.states[1].Session("old")
+	require.True(t, known)
+	require.Equal(t, uint64(1), last)
+	s := a.step("new")
+	s.Time += int64(25 * time.Hour)
+	a.commit(s)
+	require.Equal(t, fsm.Accepted, a.seal().Status)
+	_, known = a.states[1].Session("old")
+	require.False(t, known, "silent while b served")
 }
 
 func TestFloor(t *testing.T) {

@@ -69,8 +69,12 @@ func (h *Host) Tip() chain.Tip { return h.tip }
 // Head is the newest link.
 func (h *Host) Head() chain.Head { return h.tip.Head }
 
-// Sequence is the position of the newest link.
-func (h *Host) Sequence() uint64 { return h.tip.Head.Link.Seq }
+// Sequence is the position of the newest link that the daemon has seen: the
+// head's, or one after it while the host follows.
+func (h *Host) Sequence() uint64 { at := h.outline(); return at.Seq }
+
+// Term is that of the newest link that the daemon has seen.
+func (h *Host) Term() uint64 { at := h.outline(); return at.Term }
 
 // Origin is the group whose chain this is.
 func (h *Host) Origin() chain.Origin { return h.tip.Head.Link.Origin }

@@ -40,13 +40,12 @@ func (e *PoisonError) Is(target error) bool { return target == ErrPoisoned }
 // DivergenceError: a replayed step did not come out as it is recorded. The
 // daemon is not deterministic, or was restored unfaithfully.
 type DivergenceError struct {
-	Seq       uint64
-	Want, Got chain.Hash
-	Detail    string
+	Seq    uint64
+	Detail string
 }
 
 func (e *DivergenceError) Error() string {
-	return fmt.Sprintf("replay diverges at seq %d: link %.8s, recorded %.8s: %s", e.Seq, e.Got, e.Want, e.Detail)
+	return fmt.Sprintf("replay diverges at seq %d: %s", e.Seq, e.Detail)
 }
 
 // Config holds the group's limits that decide refusals.
@@ -93,6 +92,8 @@ type Host struct {
 	stats   Stats
 	poison  error
 	fresh   bool // the newest link is a step that can still be rooted
+	trail   trail
+	attend  func(ev chain.Event, input chain.Hash)
 }
 
 // New starts a daemon at the group's GENESIS.
@@ -117,6 +118,11 @@ func at(d Daemon, key chain.Keypair, tip chain.Tip, cfg Config) *Host {
 	return &Host{daemon: d, key: key, cfg: cfg, tip: tip, horizon: chain.NewHorizon(cfg.MaxProducers)}
 }
 
+// Attend has f called right before each call of the daemon's Process, with the
+// event and its input digest: what it notes names the event in which a process
+// died. Nil ends it.
+func (h *Host) Attend(f func(ev chain.Event, input chain.Hash)) { h.attend = f }
+
 // Deliver has the daemon process the next event of its producer. It sets the
 // event's Seq and Term and raises its Time to the head's. An error from the
 // daemon gives a rejected step, not an error. A [PoisonError] means that the
@@ -125,14 +131,15 @@ func (h *Host) Deliver(ev chain.Event) (Step, error) {
 	if err := h.admit(&ev); err != nil {
 		return Step{}, err
 	}
-	outs, err := h.process(ev)
+	input := digest(&ev)
+	outs, err := h.process(ev, input)
 	if h.poison != nil {
 		return Step{}, h.poison
 	}
 	if err != nil {
-		return h.record(ev, nil, chain.Rejected, reason(err.Error())), nil
+		return h.record(ev, input, nil, chain.Rejected, reason(err.Error())), nil
 	}
-	return h.record(ev, outs, 0, ""), nil
+	return h.record(ev, input, outs, 0, ""), nil
 }
 
 // Refuse records an event that the daemon must not see, because it failed on
@@ -141,39 +148,23 @@ func (h *Host) Refuse(ev chain.Event, why string) (Step, error) {
 	if err := h.admit(&ev); err != nil {
 		return Step{}, err
 	}
-	return h.record(ev, nil, chain.Refused, reason(why)), nil
+	return h.record(ev, digest(&ev), nil, chain.Refused, reason(why)), nil
 }
 
-// Replay processes a committed step again. flags and why are as recorded, with
-// Rooted for the last step of an entry; want is the recorded link's hash, or
-// zero to check later. A [DivergenceError] poisons the host.
-func (h *Host) Replay(ev chain.Event, flags chain.Flags, why string, want chain.Hash) (Step, error) {
-	if err := h.admit(&ev); err != nil {
-		return Step{}, err
+// again processes an event of which it is recorded whether it was rejected.
+func (h *Host) again(ev chain.Event, input chain.Hash, flags chain.Flags) ([][]byte, error) {
+	outs, err := h.process(ev, input)
+	if h.poison != nil {
+		return nil, h.poison
 	}
-	var outs [][]byte
-	if flags&chain.Refused == 0 {
-		var err error
-		outs, err = h.process(ev)
-		if h.poison != nil {
-			return Step{}, h.poison
-		}
-		if (err != nil) != (flags&chain.Rejected != 0) {
-			detail := "the daemon accepts what it rejected before"
-			if err != nil {
-				detail = "the daemon rejects what it accepted before: " + reason(err.Error())
-			}
-			return Step{}, h.diverge(&DivergenceError{Seq: ev.Seq, Want: want, Detail: detail})
-		}
-		if err != nil {
-			outs = nil
-		}
+	if (err != nil) == (flags&chain.Rejected != 0) {
+		return outs, nil
 	}
-	st := h.record(ev, outs, flags, why)
-	if !want.IsZero() && st.Hash != want {
-		return st, h.diverge(&DivergenceError{Seq: ev.Seq, Want: want, Got: st.Hash, Detail: fmt.Sprintf("%d outputs", len(outs))})
+	detail := "the daemon accepts what it rejected before"
+	if err != nil {
+		detail = "the daemon rejects what it accepted before: " + reason(err.Error())
 	}
-	return st, nil
+	return nil, h.diverge(&DivergenceError{Seq: ev.Seq, Detail: detail})
 }
 
 func (h *Host) diverge(err error) error {
@@ -181,8 +172,15 @@ func (h *Host) diverge(err error) error {
 	return err
 }
 
-// admit checks an event and completes it.
+// admit checks an event and completes it, for the place after the head.
 func (h *Host) admit(ev *chain.Event) error {
+	if err := h.arrived(); err != nil {
+		return err
+	}
+	return h.admitAfter(&h.tip.Head.Link, ev)
+}
+
+func (h *Host) admitAfter(head *chain.Link, ev *chain.Event) error {
 	switch {
 	case h.poison != nil:
 		return h.poison
@@ -191,13 +189,15 @@ func (h *Host) admit(ev *chain.Event) error {
 	case len(ev.Producer) > chain.MaxProducer, (ev.Producer == "") != (ev.Sequence == 0):
 		return fmt.Errorf("%w: %.70q with number %d", ErrProducer, ev.Producer, ev.Sequence)
 	}
-	head := &h.tip.Head.Link
 	ev.Seq, ev.Term, ev.Time = head.Seq+1, head.Term, max(ev.Time, head.Time)
 	return nil
 }
 
 // process calls the daemon. A panic or outputs over the limit poison the host.
-func (h *Host) process(ev chain.Event) (outs [][]byte, err error) {
+func (h *Host) process(ev chain.Event, input chain.Hash) (outs [][]byte, err error) {
+	if h.attend != nil {
+		h.attend(ev, input)
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			h.poison = &PoisonError{Seq: ev.Seq, Reason: reason(fmt.Sprintf("the daemon panicked: %v", p)), Stack: string(debug.Stack())}
@@ -217,10 +217,14 @@ func (h *Host) process(ev chain.Event) (outs [][]byte, err error) {
 	return outs, nil
 }
 
-func (h *Host) record(ev chain.Event, outs [][]byte, flags chain.Flags, why string) Step {
+func digest(ev *chain.Event) chain.Hash {
+	return chain.EventDigest(ev.Producer, ev.Sequence, ev.Payload)
+}
+
+func (h *Host) record(ev chain.Event, input chain.Hash, outs [][]byte, flags chain.Flags, why string) Step {
 	h.draft = chain.Draft{
 		Kind: chain.KindStep, Flags: flags, Term: ev.Term, Time: ev.Time, Producer: ev.Producer,
-		Input:      chain.EventDigest(ev.Producer, ev.Sequence, ev.Payload),
+		Input:      input,
 		NewOutputs: uint64(len(outs)), OutputRoot: chain.OutputRoot(h.tip.Head.Link.Outputs+1, outs),
 	}
 	h.before = h.tip
@@ -228,8 +232,13 @@ func (h *Host) record(ev chain.Event, outs [][]byte, flags chain.Flags, why stri
 	link := h.tip.Next(h.draft)
 	hash := link.Hash()
 	h.tip.Extend(&link, hash)
+	h.count(&ev, len(outs), flags)
+	return Step{Event: ev, Outputs: outs, Flags: flags, Reason: why, Link: link, Hash: hash}
+}
+
+func (h *Host) count(ev *chain.Event, outputs int, flags chain.Flags) {
 	h.stats.EventsProcessed++
-	h.stats.OutputsEmitted += uint64(len(outs))
+	h.stats.OutputsEmitted += uint64(outputs)
 	switch {
 	case flags&chain.Rejected != 0:
 		h.stats.EventsRejected++
@@ -238,7 +247,6 @@ func (h *Host) record(ev chain.Event, outs [][]byte, flags chain.Flags, why stri
 	case ev.Producer != "":
 		h.horizon.Observe(ev.Producer, ev.Sequence, ev.Seq)
 	}
-	return Step{Event: ev, Outputs: outs, Flags: flags, Reason: why, Link: link, Hash: hash}
 }
 
 // Root makes the newest step rooted, which the last of every entry is, and
@@ -255,8 +263,8 @@ func (h *Host) Root() (chain.Link, chain.Hash) {
 
 // Advance moves the host over a committed link that is no step.
 func (h *Host) Advance(l *chain.Link) error {
-	if h.poison != nil {
-		return h.poison
+	if err := h.arrived(); err != nil {
+		return err
 	}
 	if l.Kind == chain.KindStep {
 		return errors.New("a step must be delivered or replayed, not advanced over")

@@ -96,12 +96,18 @@ func TestReplayArrivesAtTheSameHead(t *testing.T) {
 		require.NoError(t, err)
 		r, err := host.FromSnapshot(&counter{}, testkit.Keys("b").Log, snap, h.Config())
 		require.NoError(t, err)
+		tip := r.Tip()
 		for _, st := range steps[from:] {
-			got, err := r.Replay(st.Event, st.Flags, st.Reason, st.Hash)
-			require.NoError(t, err)
-			require.Equal(t, st.Outputs, got.Outputs)
+			require.NoError(t, r.Follow(st.Event, st.Flags, st.Outputs))
+			require.Equal(t, st.Link.Seq, r.Sequence())
+			require.NoError(t, tip.Append(&st.Link))
 		}
-		require.Equal(t, h.Head(), r.Head())
+		_, err = r.Capture()
+		require.ErrorIs(t, err, host.ErrFollowing)
+		_, err = r.Deliver(event(99, "1"))
+		require.ErrorIs(t, err, host.ErrFollowing)
+		require.NoError(t, r.Arrive(&tip))
+		require.Equal(t, h.Tip(), r.Tip())
 		require.Equal(t, h.Horizon().Marshal(), r.Horizon().Marshal())
 	}
 }
@@ -122,8 +128,10 @@ func TestPoisonIsContained(t *testing.T) {
 		require.Error(t, h.Poisoned())
 
 		h = newHost(t, &counter{})
-		_, err = h.Replay(first.Event, first.Flags, "", first.Hash)
-		require.NoError(t, err)
+		require.NoError(t, h.Follow(first.Event, first.Flags, first.Outputs))
+		tip := h.Tip()
+		require.NoError(t, tip.Append(&first.Link))
+		require.NoError(t, h.Arrive(&tip))
 		st, err := h.Refuse(event(2, bad), p.Reason)
 		require.NoError(t, err)
 		require.Equal(t, chain.Refused, st.Flags)
@@ -141,14 +149,34 @@ func TestReplayFindsDivergence(t *testing.T) {
 	var d *host.DivergenceError
 
 	r := newHost(t, &counter{sum: 1})
-	_, err = r.Replay(st.Event, st.Flags, "", st.Hash)
+	err = r.Follow(st.Event, st.Flags, st.Outputs)
 	require.ErrorAs(t, err, &d)
 	require.Equal(t, uint64(1), d.Seq)
 	require.ErrorIs(t, r.Poisoned(), host.ErrPoisoned)
 
 	r = newHost(t, &counter{})
-	_, err = r.Replay(st.Event, chain.Rejected, "no", chain.Hash{})
+	err = r.Follow(st.Event, chain.Rejected, nil)
 	require.ErrorAs(t, err, &d)
+
+	for name, change := range map[string]func(*chain.Link){
+		"seq": func(l *chain.Link) { l.Seq++ }, "inputs": func(l *chain.Link) { l.Inputs++ }, "outputs": func(l *chain.Link) { l.Outputs++ },
+		"term": func(l *chain.Link) { l.Term++ }, "time": func(l *chain.Link) { l.Time++ }, "flags": func(l *chain.Link) { l.Flags |= chain.Rooted },
+		"kind": func(l *chain.Link) { l.Kind = chain.KindSeal }, "producers": func(l *chain.Link) { l.Horizon = l.Horizon.Add("q") },
+	} {
+		r = newHost(t, &counter{})
+		tip := r.Tip()
+		require.NoError(t, r.Follow(st.Event, st.Flags, st.Outputs))
+		link := st.Link
+		change(&link)
+		tip.Extend(&link, link.Hash())
+		require.ErrorAs(t, r.Arrive(&tip), &d, name)
+		require.ErrorIs(t, r.Poisoned(), host.ErrPoisoned, name)
+	}
+	r = newHost(t, &counter{})
+	tip := r.Tip()
+	require.NoError(t, r.Arrive(&tip), "it is there")
+	tip.Head.Hash[0]++
+	require.ErrorAs(t, r.Arrive(&tip), &d)
 }
 
 // Restore refuses what is older, foreign or damaged, and then nothing has changed.

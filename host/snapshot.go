@@ -38,8 +38,8 @@ type Capturing struct {
 
 // Capture freezes the host's position and state. A stateless daemon's state is empty.
 func (h *Host) Capture() (c *Capturing, err error) {
-	if h.poison != nil {
-		return nil, h.poison
+	if err := h.arrived(); err != nil {
+		return nil, err
 	}
 	defer func() {
 		if p := recover(); p != nil {

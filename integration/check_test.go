@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"testing"
 
 	"github.com/stretchr/testify/require"
 
@@ -32,57 +33,89 @@ func (s *stage) finish(others ...sent) {
 	}
 	s.healthy()
 	all := append(slices.Clone(s.load.events), others...)
-	slices.SortStableFunc(all, func(a, b sent) int { return cmp.Compare(a.receipt.Seq, b.receipt.Seq) })
-	alone, outputs := s.alone(all)
-	_, st := s.active()
-	require.EqualValues(s.t, len(all), st.Inputs, "events in the history, and acknowledged")
-	require.EqualValues(s.t, len(outputs), st.Outputs, "outputs in the history, and as they should be")
+	r := s.referee()
+	outputs := r.run(all)
+	s.counts(r)
 	for _, m := range s.members {
 		s.keeps(m, outputs)
 	}
-	s.answers(alone)
+	s.answers(r.alone)
 }
 
-// alone runs events in one process and compares their receipts.
-func (s *stage) alone(all []sent) (host.Daemon, []chain.Output) {
+// counts compares how many events and outputs the history has with how many
+// it should have.
+func (s *stage) counts(r *referee) {
+	s.t.Helper()
+	_, st := s.active()
+	require.EqualValues(s.t, r.events, st.Inputs, "events in the history, and acknowledged")
+	require.EqualValues(s.t, r.outputs, st.Outputs, "outputs in the history, and as they should be")
+}
+
+// referee is the same events in one process, as far as they were compared.
+type referee struct {
+	t               *testing.T
+	alone           host.Daemon
+	last            map[string]uint64 // newest event of each producer
+	seq, term       uint64            // of the newest receipt
+	events, outputs uint64
+}
+
+func (s *stage) referee() *referee {
 	s.t.Helper()
 	fresh, err := daemons.New(s.daemon)
 	require.NoError(s.t, err)
-	d := fresh()
+	return &referee{t: s.t, alone: fresh(), last: make(map[string]uint64)}
+}
+
+// run takes all events that were acknowledged since the last time, compares
+// their receipts, and gives the outputs that they should have.
+func (r *referee) run(all []sent) []chain.Output {
+	r.t.Helper()
+	slices.SortStableFunc(all, func(a, b sent) int { return cmp.Compare(a.receipt.Seq, b.receipt.Seq) })
 	var outputs []chain.Output
-	last, seq, term := make(map[string]uint64), uint64(0), uint64(0)
 	for i := range all {
-		ev, r := &all[i].event, &all[i].receipt
+		ev, rec := &all[i].event, &all[i].receipt
 		what := fmt.Sprintf("event %d of %s", ev.Sequence, ev.Producer)
-		require.Greater(s.t, r.Seq, seq, "%s shares its place with another", what)
-		require.GreaterOrEqual(s.t, r.Term, term, "%s has an older term than the one before it", what)
-		require.Equal(s.t, what, fmt.Sprintf("event %d of %s", r.Sequence, r.Producer), "the receipt is for another event")
-		require.Equal(s.t, last[ev.Producer]+1, ev.Sequence, "%s is out of its producer's order", what)
-		last[ev.Producer], seq, term = ev.Sequence, r.Seq, r.Term
-		outs, err := d.Process(chain.Event{Producer: ev.Producer, Sequence: ev.Sequence, Seq: r.Seq, Term: r.Term, Payload: ev.Payload})
-		require.Equal(s.t, err != nil, r.Rejected, "%s: %v, and %q", what, err, r.Reason)
+		require.Greater(r.t, rec.Seq, r.seq, "%s shares its place with another", what)
+		require.GreaterOrEqual(r.t, rec.Term, r.term, "%s has an older term than the one before it", what)
+		require.Equal(r.t, what, fmt.Sprintf("event %d of %s", rec.Sequence, rec.Producer), "the receipt is for another event")
+		require.Equal(r.t, r.last[ev.Producer]+1, ev.Sequence, "%s is out of its producer's order", what)
+		r.last[ev.Producer], r.seq, r.term = ev.Sequence, rec.Seq, rec.Term
+		r.events++
+		if rec.Refused {
+			require.Contains(r.t, deadlyEvents, string(ev.Payload), what)
+			require.Zero(r.t, rec.Outputs, what)
+			continue
+		}
+		outs, err := r.alone.Process(chain.Event{Producer: ev.Producer, Sequence: ev.Sequence, Seq: rec.Seq, Term: rec.Term, Payload: ev.Payload})
+		require.Equal(r.t, err != nil, rec.Rejected, "%s: %v, and %q", what, err, rec.Reason)
 		if err != nil {
 			outs = nil
 		}
-		require.EqualValues(s.t, len(outs), r.Outputs, what)
+		require.EqualValues(r.t, len(outs), rec.Outputs, what)
 		if len(outs) > 0 {
-			require.EqualValues(s.t, len(outputs)+1, r.FirstOutput, what)
+			require.EqualValues(r.t, r.outputs+1, rec.FirstOutput, what)
 		}
 		for _, b := range outs {
-			outputs = append(outputs, chain.Output{Number: uint64(len(outputs)) + 1, Seq: r.Seq, Term: r.Term, Payload: b})
+			r.outputs++
+			outputs = append(outputs, chain.Output{Number: r.outputs, Seq: rec.Seq, Term: rec.Term, Payload: b})
 		}
 	}
-	return d, outputs
+	return outputs
 }
 
-// keeps sees that a member has exactly these outputs on its disk.
+// keeps sees that a member has exactly these outputs, from the first of them
+// on, on its disk.
 func (s *stage) keeps(m *member, want []chain.Output) {
 	s.t.Helper()
+	if len(want) == 0 {
+		return
+	}
 	ctx, cancel := context.WithTimeout(s.ctx, patience)
 	defer cancel()
 	n := 0
-	for out, err := range m.client.Outputs(ctx, 1, true) {
-		require.NoErrorf(s.t, err, "outputs of %s from %d on", m.name, n+1)
+	for out, err := range m.client.Outputs(ctx, want[0].Number, true) {
+		require.NoErrorf(s.t, err, "outputs of %s after the first %d", m.name, n)
 		require.Equal(s.t, want[n], out, "output of %s", m.name)
 		if n++; n == len(want) {
 			return
@@ -104,16 +137,28 @@ func (s *stage) answers(alone host.Daemon) {
 		}
 		return err
 	})
-	want, err := alone.(host.Queryable).Query([]byte(whole[s.daemon]))
-	require.NoError(s.t, err)
-	got, err := s.client.Query(s.ctx, []byte(whole[s.daemon]), false)
-	require.NoError(s.t, err)
-	s.same("the active", want, got.Data)
+	s.activeAnswers(alone)
+	want := s.state(alone)
 	for _, m := range s.members {
 		got, err := m.client.Query(s.ctx, []byte(whole[s.daemon]), true)
 		require.NoError(s.t, err)
 		s.same(m.name, want, got.Data)
 	}
+}
+
+// activeAnswers compares the state that the active has with that of one process.
+func (s *stage) activeAnswers(alone host.Daemon) {
+	s.t.Helper()
+	got, err := s.client.Query(s.ctx, []byte(whole[s.daemon]), false)
+	require.NoError(s.t, err)
+	s.same("the active", s.state(alone), got.Data)
+}
+
+func (s *stage) state(alone host.Daemon) []byte {
+	s.t.Helper()
+	want, err := alone.(host.Queryable).Query([]byte(whole[s.daemon]))
+	require.NoError(s.t, err)
+	return want
 }
 
 // same compares states and shows where they differ.

@@ -111,7 +111,7 @@ func TestDamagedFiles(t *testing.T) {
 			}
 		}
 	}
-	require.Len(t, kinds, 6, "kinds of files: %v", kinds)
+	require.Len(t, kinds, 8, "kinds of files: %v", kinds)
 	s.start(m)
 	s.healthy()
 	_, err := s.client.Switchover(s.ctx, m.name)

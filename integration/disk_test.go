@@ -55,9 +55,13 @@ func (s *stage) refusedByPeers(m *member, why string) {
 		}
 		return fmt.Errorf("%s notes %q", st.Member, st.Notes)
 	})
-	st, err := m.client.Status(s.ctx)
-	require.NoError(s.t, err, "the refused member does not say what is wrong")
-	require.Contains(s.t, strings.Join(st.Notes, "\n"), why, "the refused member does not know why")
+	s.await("waiting for the refused member to know why", func(ctx context.Context) error {
+		st, err := m.client.Status(ctx)
+		if err == nil && !strings.Contains(strings.Join(st.Notes, "\n"), why) {
+			err = fmt.Errorf("%s notes %q", m.name, st.Notes)
+		}
+		return err
+	})
 }
 
 // A member whose disk was wiped must not vote under its old name: it could

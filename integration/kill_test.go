@@ -22,7 +22,7 @@ func TestAllKilledAtOnce(t *testing.T) {
 // Two of three are lost: nothing is acknowledged until one is back.
 func TestMajorityKilled(t *testing.T) {
 	slow(t)
-	s := newStage(t, plan{daemon: "kv", events: 8000})
+	s := newStage(t, plan{daemon: "kv", events: 16000})
 	for range 3 {
 		s.busy(1500)
 		active, st := s.active()

@@ -111,13 +111,18 @@ func (l *load) until(ctx context.Context, ok func() bool) bool {
 	}
 }
 
-func (l *load) stop() {
-	l.cancel()
-	for _, c := range l.clients {
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
+// giveUp closes clients without waiting for what is on its way.
+func giveUp(clients []*client.Client) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, c := range clients {
 		c.Close(ctx)
 	}
+}
+
+func (l *load) stop() {
+	l.cancel()
+	giveUp(l.clients)
 	l.wg.Wait()
 }
 

@@ -21,6 +21,14 @@ var keep = flag.String("keep", "", "directory for the logs of what failed, with 
 const patience = time.Minute
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case mortalCommand:
+			os.Exit(runMortal(os.Args[2:]))
+		case burnCommand:
+			burn()
+		}
+	}
 	flag.Parse()
 	os.Exit(run(m))
 }

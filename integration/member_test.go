@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/understudy-ha/understudy/internal/faultseam"
 	"github.com/understudy-ha/understudy/internal/local"
 	"github.com/understudy-ha/understudy/standby/client"
 )
@@ -37,6 +38,16 @@ func (s *stage) start(ms ...*member) {
 	s.t.Helper()
 	for _, m := range ms {
 		require.NoError(s.t, m.Start())
+	}
+}
+
+// unbreak ends the pause of a process and the faults within it.
+func (m *member) unbreak() {
+	if m.Running() {
+		m.Signal(syscall.SIGCONT)
+		if m.Piped {
+			m.Say(faultseam.Heal)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,19 +41,22 @@ type stage struct {
 // plan is what a stage is made of.
 type plan struct {
 	daemon string
-	events int          // of the load, made up for the daemon
-	input  [][]byte     // or these
-	before func(*stage) // changes the members before they start
-	flags  []string     // of every member
+	events int           // of the load, made up for the daemon
+	input  [][]byte      // or these
+	before func(*stage)  // changes the members before they start
+	hosts  []string      // of the members, if not this one
+	flags  []string      // of every member
+	seed   uint64        // of what is random, 0: any
+	lasts  time.Duration // at most, 5 min if it is not said
 }
 
 // newStage starts a group. Its load waits to be allowed.
 func newStage(t *testing.T, p plan) *stage {
 	t.Helper()
-	seed := uint64(time.Now().UnixNano())
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	seed := cmp.Or(p.seed, uint64(time.Now().UnixNano()))
+	ctx, cancel := context.WithTimeout(t.Context(), cmp.Or(p.lasts, 5*time.Minute))
 	s := &stage{t: t, ctx: ctx, dir: t.TempDir(), daemon: p.daemon, rng: rand.New(rand.NewPCG(seed, 0))}
-	s.found(p.flags)
+	s.found(&p)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("seed %d", seed)
@@ -82,16 +86,22 @@ func newStage(t *testing.T, p plan) *stage {
 	return s
 }
 
+// groupDir holds the members' directories.
+func (s *stage) groupDir() string { return filepath.Join(s.dir, "group") }
+
 // found makes the group's directories.
-func (s *stage) found(flags []string) {
+func (s *stage) found(p *plan) {
 	s.t.Helper()
 	ports, err := local.FreePorts(6)
 	require.NoError(s.t, err)
+	for i, host := range p.hosts {
+		ports[2*i], ports[2*i+1] = host+":7701", host+":7700"
+	}
 	g := found.Group{Name: "stage", Daemon: s.daemon, Settings: chain.DefaultSettings()}
 	for i, name := range []string{"a", "b", "c"} {
 		g.Members = append(g.Members, found.Member{Name: name, Peer: ports[2*i], API: ports[2*i+1]})
 	}
-	dir := filepath.Join(s.dir, "group")
+	dir := s.groupDir()
 	s.founding, err = found.Create(dir, g, time.Now())
 	require.NoError(s.t, err)
 	var urls []string
@@ -103,7 +113,7 @@ func (s *stage) found(flags []string) {
 			name: m.Name, dir: filepath.Join(dir, m.Name), url: url, peer: m.Peer, client: c,
 			Process: local.Process{
 				Program: program, Log: filepath.Join(s.dir, m.Name+".log"),
-				Args: append([]string{"run", "--config", filepath.Join(dir, m.Name, found.ConfigFile), "--profile", "lan-fast", "--sync-interval", "2s"}, flags...),
+				Args: append([]string{"run", "--config", filepath.Join(dir, m.Name, found.ConfigFile), "--profile", "lan-fast", "--sync-interval", "2s"}, p.flags...),
 			},
 		})
 		urls = append(urls, url)
@@ -167,30 +177,33 @@ func (s *stage) await(what string, ok func(context.Context) error) {
 // healthy waits until every member takes part and all agree on the active.
 func (s *stage) healthy() {
 	s.t.Helper()
-	s.await("waiting for three healthy members", func(ctx context.Context) error {
-		active := ""
-		for _, m := range s.members {
-			if !m.Running() {
-				return fmt.Errorf("member %s has ended", m.name)
-			}
-			st, err := m.client.Status(ctx)
-			if err != nil {
-				return fmt.Errorf("member %s: %w", m.name, err)
-			}
-			if active == "" {
-				active = st.Active
-			}
-			if st.Active == "" || st.Active != active || st.Reason != "" || st.Role != standby.RoleStandby && st.Role != standby.RoleActive {
-				return fmt.Errorf("member %s is %s %s, its active is %q, another's %q", m.name, st.Role, st.Reason, st.Active, active)
-			}
-			for _, row := range st.Members {
-				if row.State == "unreachable" || row.Role != standby.RoleActive && row.Role != standby.RoleStandby {
-					return fmt.Errorf("%s says of %s: %s %s %s", m.name, row.Name, row.Role, row.State, row.Reason)
-				}
+	s.await("waiting for three healthy members", s.well)
+}
+
+// well says what is wrong with any member.
+func (s *stage) well(ctx context.Context) error {
+	active := ""
+	for _, m := range s.members {
+		if !m.Running() {
+			return fmt.Errorf("member %s has ended", m.name)
+		}
+		st, err := m.client.Status(ctx)
+		if err != nil {
+			return fmt.Errorf("member %s: %w", m.name, err)
+		}
+		if active == "" {
+			active = st.Active
+		}
+		if st.Active == "" || st.Active != active || st.Reason != "" || st.Role != standby.RoleStandby && st.Role != standby.RoleActive {
+			return fmt.Errorf("member %s is %s %s, its active is %q, another's %q", m.name, st.Role, st.Reason, st.Active, active)
+		}
+		for _, row := range st.Members {
+			if row.State == "unreachable" || row.Role != standby.RoleActive && row.Role != standby.RoleStandby {
+				return fmt.Errorf("%s says of %s: %s %s %s", m.name, row.Name, row.Role, row.State, row.Reason)
 			}
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // find gives the member that says to be active, in a term above the given one.

@@ -1,12 +1,17 @@
 package integration
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -74,7 +79,12 @@ func TestZombie(t *testing.T) {
 		for _, z := range all {
 			require.NoError(t, z.pipe.send(append(z.half, lines(z.evs[beforeStop+1:])...)))
 		}
+		newest := s.newest("load-0")
+		told := askSession(t, victim, "load-0") // waits at its door
 		require.NoError(t, victim.Signal(syscall.SIGCONT))
+		for _, last := range told() {
+			require.GreaterOrEqual(t, last, newest, "a deposed active tells where a producer was")
+		}
 
 		answer, err := victim.client.Query(s.ctx, []byte("list zombie"), false)
 		require.NoError(t, err)
@@ -100,6 +110,46 @@ func TestZombie(t *testing.T) {
 	require.NotZero(t, tally["committed in the old term"], "nothing was acknowledged late: the test has no teeth")
 	t.Logf("what the stragglers were told: %v", tally)
 	s.finish(others...)
+}
+
+// newest is the highest number of a producer of the load that is acknowledged.
+func (s *stage) newest(producer string) (n uint64) {
+	s.load.mu.Lock()
+	defer s.load.mu.Unlock()
+	for i := range s.load.events {
+		if r := &s.load.events[i].receipt; r.Seq > 0 && r.Producer == producer {
+			n = max(n, r.Sequence)
+		}
+	}
+	return n
+}
+
+// askSession asks a member some times, on connections of their own, where a
+// producer is. What it returns reads the answers that there are.
+func askSession(t *testing.T, m *member, producer string) (told func() []uint64) {
+	t.Helper()
+	var conns []net.Conn
+	for range 8 {
+		c, err := net.DialTimeout("tcp", m.api(), patience)
+		require.NoError(t, err)
+		c.SetDeadline(time.Now().Add(patience))
+		_, err = fmt.Fprintf(c, "GET /v1/session?producer=%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", producer, m.api())
+		require.NoError(t, err)
+		conns = append(conns, c)
+	}
+	return func() (last []uint64) {
+		for _, c := range conns {
+			defer c.Close()
+			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil || resp.StatusCode != http.StatusOK {
+				continue
+			}
+			var answer wire.Session
+			require.NoError(t, json.NewDecoder(resp.Body).Decode(&answer))
+			last = append(last, answer.Last)
+		}
+		return last
+	}
 }
 
 func lines(evs []standby.Event) []byte {

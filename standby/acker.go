@@ -15,11 +15,14 @@ import (
 // nothing leaves before the state machine has accepted the entry. The first
 // entry that fails ends the role.
 func (a *activation) acker() {
+	lost := false
 	for fl := range a.landed {
 		res, err := a.await(fl.future)
 		if err != nil && !(fl.plain && errors.Is(err, errNotAccepted)) {
 			a.end(err)
+			lost = true
 		}
+		fl.failed = lost
 		for i, p := range fl.events {
 			if err != nil {
 				p.finish(Result{Err: outcome(err)})
@@ -28,7 +31,7 @@ func (a *activation) acker() {
 			}
 		}
 		for _, q := range fl.queries {
-			if err != nil {
+			if lost { // also an earlier entry: the answer reflects it
 				q.err = &NotActiveError{}
 			}
 			close(q.done)

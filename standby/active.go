@@ -11,6 +11,7 @@ import (
 	"github.com/understudy-ha/understudy/chain"
 	"github.com/understudy-ha/understudy/fsm"
 	"github.com/understudy-ha/understudy/host"
+	"github.com/understudy-ha/understudy/internal/poison"
 )
 
 // activation is one stay in the active role: one term, one host, one loop. It
@@ -31,20 +32,26 @@ type activation struct {
 
 	// Owned by the loop.
 	host     *host.Host
-	leash    *leash // on which the host's daemon is called
+	leash    *leash      // on which the host's daemon is called
+	pen      *poison.Pen // notes what the daemon processes
+	clock    *clock
 	ordinal  uint64 // of the newest proposed entry that made links
 	backlog  []*pending
 	queries  []*ask
 	flights  *flights
 	inflight int
+	full     time.Time   // since then the journal is, zero: it is not
 	drained  bool        // intake is shut for a switchover
+	lost     bool        // an entry failed: the host is ahead of what is committed
 	steps    *processing // the newest batch's results
 	scratch  fsm.Entry
+	past     []chain.Handoff // up to this activation's, once they were asked for
 }
 
 // ask is a query on its way.
 type ask struct {
 	request []byte
+	check   bool // nothing is asked: only whether this member is still the active
 	answer  Answer
 	err     error
 	done    chan struct{}
@@ -57,6 +64,7 @@ type flying struct {
 	queries []*ask
 	then    func(*fsm.Result, error) // for records: told by the acker
 	plain   bool                     // a record that makes no link
+	failed  bool                     // it, or one before it, was not committed
 }
 
 func newActivation(n *node, term uint64, h *host.Host) *activation {
@@ -66,8 +74,10 @@ func newActivation(n *node, term uint64, h *host.Host) *activation {
 		intake: newIntake(cfg.QueueEvents, cfg.QueueBytes),
 		calls:  make(chan func()), asks: make(chan *ask, 1024), sealNow: make(chan chan sealed),
 		acks: make(chan *flying, cfg.EntriesInFlight+4), landed: make(chan *flying, cfg.EntriesInFlight+4),
-		flights: newFlights(n.machine), since: time.Now(), leash: newLeash(cfg.StallTimeout), steps: new(processing),
+		since: time.Now(), leash: newLeash(cfg.StallTimeout), steps: new(processing),
+		clock: newClock(n.g.now), pen: n.g.poison.Pen(false),
 	}
+	a.flights = newFlights(n.machine, a.clock.read)
 	a.ctx, a.end = context.WithCancelCause(n.ctx)
 	return a
 }
@@ -81,27 +91,52 @@ var errRoleEnd = errors.New("the active role ended")
 func (a *activation) loop() {
 	defer a.abandon()
 	for a.ctx.Err() == nil {
-		if len(a.backlog)+len(a.queries) > 0 && a.inflight < a.n.g.cfg.EntriesInFlight {
+		held := a.held()
+		if (len(a.backlog) > 0 && !held || len(a.queries) > 0) && a.inflight < a.n.g.cfg.EntriesInFlight {
 			a.poll()
-			a.propose()
+			if a.ctx.Err() == nil { // else flights and host may be gone
+				a.propose()
+			}
 			continue
 		}
-		in := a.intake.ch
-		if a.drained || len(a.backlog) >= a.n.g.cfg.EntrySteps {
-			in = nil
+		in, asks := a.inlets()
+		var again <-chan time.Time
+		if held && len(a.backlog) > 0 {
+			again = time.After(holdStep)
 		}
 		select {
 		case s := <-in:
 			a.take(s)
-		case q := <-a.asks:
+		case q := <-asks:
 			a.queries = append(a.queries, q)
 		case f := <-a.calls:
 			f()
 		case fl := <-a.acks:
 			a.acked(fl)
+		case <-again:
 		case <-a.ctx.Done():
 		}
 	}
+}
+
+// While the journal is full events wait for the next checkpoint, which is on
+// its way, for holdFor; then they are told that the group is busy.
+const (
+	holdFor  = 3 * time.Second
+	holdStep = 5 * time.Millisecond
+)
+
+// held says that no events are taken up now. A drain lets no checkpoint be counted,
+// so nothing is waited for in one.
+func (a *activation) held() bool {
+	if !a.n.journalFull() || a.drained {
+		a.full = time.Time{}
+		return false
+	}
+	if a.full.IsZero() {
+		a.full = time.Now()
+	}
+	return time.Since(a.full) < holdFor
 }
 
 // poll takes in whatever is there without waiting, up to a full entry: load
@@ -111,14 +146,11 @@ func (a *activation) poll() {
 		if a.ctx.Err() != nil {
 			return
 		}
-		in := a.intake.ch
-		if a.drained || len(a.backlog) >= a.n.g.cfg.EntrySteps {
-			in = nil
-		}
+		in, asks := a.inlets()
 		select {
 		case s := <-in:
 			a.take(s)
-		case q := <-a.asks:
+		case q := <-asks:
 			a.queries = append(a.queries, q)
 		case f := <-a.calls:
 			f()
@@ -128,6 +160,17 @@ func (a *activation) poll() {
 			return
 		}
 	}
+}
+
+// inlets are the queues from which the loop takes more now.
+func (a *activation) inlets() (in chan *submission, asks chan *ask) {
+	if !a.drained && len(a.backlog) < a.n.g.cfg.EntrySteps {
+		in = a.intake.ch
+	}
+	if len(a.queries) < cap(a.asks) {
+		asks = a.asks
+	}
+	return in, asks
 }
 
 func (a *activation) take(s *submission) {
@@ -141,6 +184,7 @@ func (a *activation) take(s *submission) {
 
 func (a *activation) acked(fl *flying) {
 	a.inflight--
+	a.lost = a.lost || fl.failed
 	a.flights.landed(fl.events)
 }
 
@@ -221,6 +265,7 @@ func (a *activation) record(ctx context.Context, build func() (*fsm.Entry, *chai
 func (a *activation) abandon() {
 	a.end(errRoleEnd)
 	a.leash.retire()
+	a.pen.Close()
 	close(a.intake.ended)
 	for _, p := range a.backlog {
 		p.settle(Result{Err: &NotActiveError{}})

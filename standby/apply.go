@@ -13,6 +13,7 @@ func (n *node) applied(r *fsm.Result) {
 	switch r.Status {
 	case fsm.Accepted:
 		n.g.archive.apply(r)
+		n.g.acquit(r)
 		cfg := &n.g.cfg
 		n.full.Store(r.JournalSteps > 2*cfg.MaxJournalSteps || r.JournalBytes > cfg.MaxJournalBytes/3*4)
 	case fsm.Diverged, fsm.Unreadable:
@@ -36,11 +37,48 @@ type machineFSM struct {
 	n *node
 }
 
-// Apply is watched: the archive writes files.
+// Apply is watched: it waits for the archive, which writes files, when that is
+// far behind.
 func (m *machineFSM) Apply(l *raft.Log) any {
 	m.n.applying.begin()
 	defer m.n.applying.end()
-	return m.Machine.Apply(l)
+	m.n.bytes.Add(int64(len(l.Data)))
+	r := m.Machine.Apply(l)
+	m.n.pace(r.(*fsm.Result), len(l.Data))
+	return r
+}
+
+// pace asks for a checkpoint when a quarter of a long journal came since the
+// newest one. The journal reaches back to the checkpoint before the floor's,
+// and grows while the next one is made and verified.
+func (n *node) pace(r *fsm.Result, size int) {
+	switch {
+	case r.Kind == fsm.SealEntry && len(r.Links) > 0:
+		n.since.sealed(r)
+	case len(r.Links) > 0:
+		n.since.steps += len(r.Steps)
+		n.since.bytes += size
+	}
+	if cfg := &n.g.cfg; n.since.steps >= cfg.MaxJournalSteps/4 || n.since.bytes >= cfg.MaxJournalBytes/4 {
+		select {
+		case n.due <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// pace is what the journal has after the position that the newest seal covers.
+type pace struct{ steps, bytes int }
+
+// sealed keeps what came while the checkpoint was written.
+func (p *pace) sealed(r *fsm.Result) {
+	s, err := chain.ParseSeal(r.Record)
+	if err != nil || p.steps == 0 {
+		*p = pace{}
+		return
+	}
+	left := min(int(r.Head.Link.Inputs-s.Inputs), p.steps)
+	*p = pace{left, int(int64(p.bytes) * int64(left) / int64(p.steps))}
 }
 
 // Snapshot makes the archive durable before Raft lets go of the entries under it.
@@ -58,7 +96,7 @@ type machineSnapshot struct {
 }
 
 func (s *machineSnapshot) Persist(sink raft.SnapshotSink) error {
-	if err := s.n.g.archive.sync(); err != nil {
+	if err := s.n.g.archive.settle(); err != nil {
 		sink.Cancel()
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/understudy-ha/understudy/chain"
@@ -83,8 +84,19 @@ func (n *node) buildHost(ctx context.Context, warm *host.Host) (*host.Host, buil
 	return nil, built{}, fmt.Errorf("no way to the committed head (floor %d, %d verified checkpoints): %w", floor, len(refs), errors.Join(causes...))
 }
 
-// restore makes a fresh host from a sealed checkpoint, fetching what is missing.
+// restore makes a fresh host from a sealed checkpoint, fetching what is missing,
+// also what turns out to be damaged only when it is read.
 func (n *node) restore(ctx context.Context, seal *chain.Seal) (*host.Host, error) {
+	h, err := n.restoreOnce(ctx, seal)
+	if err != nil && ctx.Err() == nil {
+		if m, merr := n.g.checks.Manifest(seal.Manifest); merr == nil && len(n.g.checks.Lacking(m)) > 0 {
+			return n.restoreOnce(ctx, seal)
+		}
+	}
+	return h, err
+}
+
+func (n *node) restoreOnce(ctx context.Context, seal *chain.Seal) (*host.Host, error) {
 	if err := n.fetchCheckpoint(ctx, seal); err != nil {
 		return nil, err
 	}
@@ -100,113 +112,24 @@ func (n *node) restore(ctx context.Context, seal *chain.Seal) (*host.Host, error
 	if pos.Tip.Head.Hash != seal.Link || pos.Tip.Head.Seq() != seal.Seq {
 		return nil, errors.New("the manifest is for another position than the seal that names it")
 	}
-	h, err := host.FromPosition(n.g.cfg.New(), n.g.cfg.Keys.Log, pos, &watchedReader{ctx: ctx, r: state}, n.g.hostConfig())
+	h, err := host.FromPosition(n.g.cfg.New(), n.g.cfg.Keys.Log, pos, &watchedReader{ctx: ctx, r: state, reads: &n.replica.progress}, n.g.hostConfig())
 	if err != nil {
 		return nil, fmt.Errorf("the daemon does not restore: %w", err)
 	}
 	return h, nil
 }
 
-// watchedReader ends a restore when its context ends.
+// watchedReader ends a restore when its context ends, and shows its progress.
 type watchedReader struct {
-	ctx context.Context
-	r   io.Reader
+	ctx   context.Context
+	r     io.Reader
+	reads *atomic.Uint64
 }
 
 func (w *watchedReader) Read(b []byte) (int, error) {
 	if err := w.ctx.Err(); err != nil {
 		return 0, err
 	}
+	w.reads.Add(1)
 	return w.r.Read(b)
-}
-
-// replay brings a host over the committed journal to the head, or, if upTo is
-// not zero, to the entry that ends at seq upTo. Every recomputed link must be
-// the committed one. It returns the number of events replayed.
-func (n *node) replay(ctx context.Context, h *host.Host, upTo uint64) (uint64, error) {
-	var events uint64
-	for {
-		var entries []fsm.JournalEntry
-		var head chain.Head
-		var err error
-		n.machine.Read(func(s *fsm.State) {
-			head = s.Head()
-			if h.Head().Seq() < head.Seq() {
-				entries, err = s.Journal(h.Head().Size())
-			}
-		})
-		if err != nil {
-			return events, fmt.Errorf("the journal no longer reaches back to seq %d: %w", h.Head().Size(), err)
-		}
-		if h.Head().Seq() == head.Seq() && h.Head() != head {
-			return events, fmt.Errorf("at seq %d: %w", head.Seq(), errForked)
-		}
-		if len(entries) == 0 || upTo > 0 && h.Head().Seq() >= upTo {
-			return events, nil
-		}
-		for i := range entries {
-			e := &entries[i]
-			if upTo > 0 && h.Head().Seq() >= upTo {
-				return events, nil
-			}
-			if err := ctx.Err(); err != nil {
-				return events, context.Cause(ctx)
-			}
-			if err := n.replayEntry(h, e); err != nil {
-				return events, fmt.Errorf("%w: %w", errReplay, err)
-			}
-			events += uint64(len(e.Steps))
-			n.replica.progress.Add(1)
-		}
-	}
-}
-
-// errReplay: the daemon, given committed events again, does something else.
-var errReplay = errors.New("replay differs from the committed history")
-
-// replayEntry brings a host over one committed entry.
-func (n *node) replayEntry(h *host.Host, e *fsm.JournalEntry) error {
-	if e.First != h.Head().Size() {
-		return fmt.Errorf("journal entry begins at seq %d, the host is at %d", e.First, h.Head().Seq())
-	}
-	if e.Kind != fsm.Batch {
-		tip := h.Tip()
-		link := e.Link(&tip)
-		if link.Hash() != e.Last {
-			return fmt.Errorf("record at seq %d: %w", e.First, errForked)
-		}
-		return h.Advance(&link)
-	}
-	var got []chain.Hash
-	for i := range e.Steps {
-		s := &e.Steps[i]
-		flags, want := s.Flags, chain.Hash{}
-		if i == len(e.Steps)-1 {
-			flags |= chain.Rooted
-			want = e.Last // covers all before it
-		}
-		ev := chain.Event{Producer: s.Producer, Sequence: s.Sequence, Time: s.Time, Payload: s.Payload}
-		st, err := h.Replay(ev, flags, s.Reason, want)
-		if err != nil {
-			return n.firstDifference(e, got, err)
-		}
-		got = append(got, st.Hash)
-	}
-	return nil
-}
-
-// firstDifference names the first event of an entry whose replay made another
-// link than the committed one.
-func (n *node) firstDifference(e *fsm.JournalEntry, got []chain.Hash, cause error) error {
-	for i := range got {
-		l, err := n.g.hist.Link(e.First + uint64(i))
-		if err != nil {
-			break
-		}
-		if l.Hash() != got[i] {
-			s := &e.Steps[i]
-			return fmt.Errorf("the event at seq %d (producer %q, number %d) replays to another link: the daemon is not deterministic: %w", l.Seq, s.Producer, s.Sequence, cause)
-		}
-	}
-	return cause
 }

@@ -130,6 +130,9 @@ func (c *comparer) Write(b []byte) (int, error) {
 		c.buf = make([]byte, len(b))
 	}
 	n, err := io.ReadFull(c.want, c.buf[:len(b)])
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return 0, err // the checkpoint cannot be read: that says nothing of the state
+	}
 	if !bytes.Equal(c.buf[:n], b[:n]) || err != nil {
 		return 0, fmt.Errorf("%w: near byte %d; the daemon is not deterministic or its snapshot is not faithful", errState, c.at)
 	}
@@ -138,7 +141,8 @@ func (c *comparer) Write(b []byte) (int, error) {
 }
 
 // fetchCheckpoint makes sure that a sealed checkpoint is here, whole and
-// durable, fetching from any member only what is missing.
+// durable, fetching from any member only what is missing. What was damaged since
+// this process read it first comes out when it is read again.
 func (n *node) fetchCheckpoint(ctx context.Context, seal *chain.Seal) error {
 	checks := n.g.checks
 	if !checks.HasManifest(seal.Manifest) {
@@ -157,7 +161,7 @@ func (n *node) fetchCheckpoint(ctx context.Context, seal *chain.Seal) error {
 	if err != nil {
 		return err
 	}
-	missing := checks.Missing(m)
+	missing := checks.Lacking(m)
 	if len(missing) == 0 {
 		return nil
 	}

@@ -75,6 +75,16 @@ func newClusterOf(t testing.TB, f *chain.Founding, daemon func() host.Daemon, tu
 	return c
 }
 
+// others are the members but one.
+func (c *cluster) others(name string) (out []string) {
+	for _, m := range c.f.Roster.Members {
+		if m.Name != name {
+			out = append(out, m.Name)
+		}
+	}
+	return out
+}
+
 // reference is the daemon that processes everything alone.
 func (c *cluster) reference() host.Daemon {
 	if c.alone != nil {

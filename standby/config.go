@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/fsm"
 	"github.com/understudy-ha/understudy/host"
 	"github.com/understudy-ha/understudy/internal/env"
 )
@@ -76,17 +77,18 @@ type Config struct {
 	BarrierTimeout   time.Duration // 5 s for the barrier and confirmation of a promotion
 	PromotionStall   time.Duration // 5 s without progress of a promotion: give leadership away
 	CommitTimeout    time.Duration // 10 s for one entry to commit; then its events are uncertain
+	MaxClockSkew     time.Duration // 5 s that this member's wall clock may be off from the others'; beyond: not promoted
 	VerifySync       VerifySync    // turns
 	OutputsAge       time.Duration // 24 h that outputs are kept on each member's disk
 	OutputsBytes     int64         // 1 GiB of outputs kept
-	QueueEvents      int           // 8,192 events waiting; then Busy
-	QueueBytes       int           // 64 MiB of events waiting; then Busy
+	QueueEvents      int           // 32,768 events without an answer; then Busy
+	QueueBytes       int           // 64 MiB of events without an answer; then Busy
 	EntriesInFlight  int           // 16 entries proposed and not committed
 	EntryBytes       int           // 256 KiB: target size of an entry
 	EntrySteps       int           // 1,024 steps in an entry
-	MaxJournalSteps  int           // 500,000 steps force a checkpoint; at twice that: Busy
-	MaxJournalBytes  int           // 48 MiB force a checkpoint; at 4/3 of that: Busy
-	SnapshotInterval time.Duration // 30 s between looks at the length of the Raft log
+	MaxJournalSteps  int           // 500,000 steps force a checkpoint, a quarter since the newest one makes the next; at twice that: Busy
+	MaxJournalBytes  int           // 96 MiB likewise; at 4/3 of that: Busy
+	SnapshotInterval time.Duration // 10 s at least between two Raft snapshots of a member
 	TrailingLogs     uint64        // 10,240 entries kept behind a Raft snapshot
 
 	// Env replaces the outside world in simulations. Nil means the real one.
@@ -106,18 +108,19 @@ func (c *Config) setDefaults() {
 	def(&c.BarrierTimeout, 5*time.Second)
 	def(&c.PromotionStall, 5*time.Second)
 	def(&c.CommitTimeout, 10*time.Second)
+	def(&c.MaxClockSkew, 5*time.Second)
 	def(&c.Store, RaftStoreFile)
 	def(&c.VerifySync, VerifyTurns)
 	def(&c.OutputsAge, 24*time.Hour)
 	def(&c.OutputsBytes, 1<<30)
-	def(&c.QueueEvents, 8192)
+	def(&c.QueueEvents, 32_768)
 	def(&c.QueueBytes, 64<<20)
 	def(&c.EntriesInFlight, 16)
 	def(&c.EntryBytes, 256<<10)
 	def(&c.EntrySteps, 1024)
 	def(&c.MaxJournalSteps, 500_000)
-	def(&c.MaxJournalBytes, 48<<20)
-	def(&c.SnapshotInterval, 30*time.Second)
+	def(&c.MaxJournalBytes, 96<<20)
+	def(&c.SnapshotInterval, 10*time.Second)
 	def(&c.TrailingLogs, 10_240)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -166,6 +169,12 @@ func (c *Config) validate() error {
 			bad("standby: Config.Peers names %q, which is not in the founding roster", name)
 		}
 	}
+	if c.EntrySteps > fsm.MaxSteps || c.EntryBytes > fsm.MaxEntry/4 {
+		bad("standby: entries of %d steps and %d bytes: at most %d and %d can be read", c.EntrySteps, c.EntryBytes, fsm.MaxSteps, fsm.MaxEntry/4)
+	}
+	if most := int(c.Founding.Settings.MaxEventBytes); c.QueueBytes < most+pendingOverhead {
+		bad("standby: queue_bytes is %d: an event of %d bytes, which the group allows, would never find room", c.QueueBytes, most)
+	}
 	if c.Lease > c.Heartbeat {
 		bad("standby: lease %v is longer than heartbeat %v: at most half of it is sound", c.Lease, c.Heartbeat)
 	}
@@ -181,7 +190,7 @@ func (c *Config) validate() error {
 	}
 	for name, d := range map[string]time.Duration{
 		"heartbeat": c.Heartbeat, "election": c.Election, "lease": c.Lease, "sync_interval": c.SyncInterval,
-		"sign_interval": c.SignInterval, "stall_timeout": c.StallTimeout, "promotion_stall": c.PromotionStall,
+		"sign_interval": c.SignInterval, "stall_timeout": c.StallTimeout, "max_clock_skew": c.MaxClockSkew, "promotion_stall": c.PromotionStall,
 	} {
 		if d < 5*time.Millisecond || d > 24*time.Hour {
 			bad("standby: %s is %v: use 5ms to 24h", name, d)

@@ -35,7 +35,8 @@ func TestPowerCutOfAll(t *testing.T) {
 					c.start(name)
 				}
 				c.settled()
-				last, known := c.active().Session("p")
+				last, known, err := c.active().Session(t.Context(), "p")
+				require.NoError(t, err)
 				require.True(t, known)
 				if off {
 					require.Less(t, last, uint64(20), "the control loses nothing")

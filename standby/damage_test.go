@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/raft"
 	"github.com/stretchr/testify/require"
 
+	"github.com/understudy-ha/understudy/chain"
 	"github.com/understudy-ha/understudy/fsm"
 	"github.com/understudy-ha/understudy/internal/durable"
 )
@@ -57,6 +58,54 @@ func spoil(t *testing.T, fs durable.FS, name string, rng *rand.Rand) string {
 	require.NoError(t, err)
 	require.NoError(t, f.Sync())
 	return fmt.Sprintf("%s bit flipped at %d of %d", name, at, size)
+}
+
+// A checkpoint that was damaged after this process had found it whole is fetched
+// again by who restores it, and is no evidence against a replay.
+func TestCheckpointDamagedWhileRunning(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		c := newCluster(t, 3, newTally, func(cfg *Config) { cfg.SyncInterval = time.Hour })
+		c.must("p", 1, "k1 x")
+		res, err := c.active().Sync(t.Context())
+		require.NoError(t, err)
+		var g *Group
+		for _, m := range c.members {
+			if m.group() != c.active() {
+				g = m.group()
+			}
+		}
+		var seal chain.Seal
+		c.eventually("the standby has the checkpoint", func() bool {
+			n := g.node.Load()
+			n.machine.Read(func(s *fsm.State) { seal = s.Checkpoints()[0].Seal })
+			return n.replica.restoredSeq.Load() == seal.Seq
+		})
+		require.Equal(t, res.Seq, seal.Seq)
+		n := g.node.Load()
+		m, err := g.checks.Manifest(seal.Manifest)
+		require.NoError(t, err)
+		flip := func() {
+			f, err := g.fs.Open("checkpoints/chunks/"+m.Chunks[0].String(), false)
+			require.NoError(t, err)
+			defer f.Close()
+			b := []byte{0}
+			_, err = f.ReadAt(b, 0)
+			require.NoError(t, err)
+			b[0] ^= 1
+			_, err = f.WriteAt(b, 0)
+			require.NoError(t, err)
+		}
+		flip()
+		h, err := n.restore(t.Context(), &seal)
+		require.NoError(t, err)
+		require.Empty(t, g.checks.Missing(m))
+		flip()
+		err = n.sameState(t.Context(), h, &seal)
+		require.Error(t, err)
+		require.NotErrorIs(t, err, errState)
+		require.NoError(t, n.sameState(t.Context(), h, &seal))
+		c.check()
+	})
 }
 
 // A flipped bit or a cut in any file of one stopped member is refused at its start
@@ -152,6 +201,40 @@ func TestTornOutputs(t *testing.T) {
 		require.NoError(t, f.Truncate(size-1))
 		c.start(victim)
 		c.check()
+	})
+}
+
+// Two of three members with damage in the same outputs get them from the third,
+// and do not ask each other in a circle.
+func TestOutputsDamagedOnTwoMembers(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		c := newCluster(t, 3, newTally)
+		for i := uint64(1); i <= 8; i++ {
+			c.must("p", i, "k1 x")
+		}
+		c.check()
+		var damaged []*Group // the active, and the first one that it asks
+		for _, m := range c.f.Roster.Members {
+			if g := c.members[m.Name].group(); g != c.active() && damaged == nil {
+				damaged = []*Group{c.active(), g}
+			}
+		}
+		for _, g := range damaged {
+			f, err := g.fs.Open("outputs/00000000000000000001.out", false)
+			require.NoError(t, err)
+			var b [1]byte
+			_, err = f.ReadAt(b[:], 30)
+			require.NoError(t, err)
+			b[0] ^= 1
+			_, err = f.WriteAt(b[:], 30)
+			require.NoError(t, err)
+		}
+		start := time.Now()
+		outs, err := damaged[1].readOutputs(1, 4)
+		require.NoError(t, err)
+		require.Len(t, outs, 4)
+		require.Less(t, time.Since(start), 10*time.Second, "a circle ends with the time for a call")
+		c.recheck()
 	})
 }
 

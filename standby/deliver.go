@@ -2,9 +2,11 @@ package standby
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/understudy-ha/understudy/chain"
@@ -31,18 +33,28 @@ func (g *Group) DeliverBatch(ctx context.Context, evs []Event) []Result {
 		return s.fail(err)
 	}
 	out := a.intake.submit(ctx, s)
+	var doubt error
+	if slices.ContainsFunc(out, func(r Result) bool { return missing(r.Err) }) {
+		doubt = a.ask(ctx, &ask{check: true, done: make(chan struct{})})
+	}
 	for i := range out {
-		if _, ok := out[i].Err.(*NotActiveError); ok {
+		if _, ok := out[i].Err.(*NotActiveError); ok || doubt != nil && missing(out[i].Err) {
 			out[i].Err = g.notActive()
 		}
 	}
 	return out
 }
 
+// missing says that an outcome rests on what this member does not have. Another
+// may have been active for a while and have it: it is told only after something
+// was committed in this one's term.
+func missing(err error) bool { return errors.Is(err, ErrGap) || errors.Is(err, ErrSessionExpired) }
+
 // Query asks the daemon. On the active the answer reflects every event that
 // was acknowledged before the call, and is given only after all that it
 // reflects is committed. With stale any member answers from its own committed
-// state; Answer.Seq says as of when.
+// state; Answer.Seq says as of when. A daemon that does not answer within
+// StallTimeout counts as one that hangs and is replaced.
 func (g *Group) Query(ctx context.Context, request []byte, stale bool) (Answer, error) {
 	a, err := g.activation()
 	if err != nil && stale {
@@ -52,45 +64,59 @@ func (g *Group) Query(ctx context.Context, request []byte, stale bool) (Answer, 
 		return Answer{}, err
 	}
 	q := &ask{request: request, done: make(chan struct{})}
+	if err := a.ask(ctx, q); err != nil {
+		return Answer{}, err
+	}
+	return q.answer, nil
+}
+
+// ask waits until the loop has answered and everything before the answer is
+// committed.
+func (a *activation) ask(ctx context.Context, q *ask) error {
+	g := a.n.g
 	select {
 	case a.asks <- q:
 	case <-a.ctx.Done():
-		return Answer{}, g.notActive()
+		return g.notActive()
 	case <-ctx.Done():
-		return Answer{}, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 	select {
 	case <-q.done:
-		if _, ok := q.err.(*NotActiveError); ok {
-			return Answer{}, g.notActive()
-		}
-		return q.answer, q.err
 	case <-a.intake.ended:
 		select {
 		case <-q.done:
-			return q.answer, q.err
 		case <-time.After(100 * time.Millisecond): // put in after the loop's last look
-			return Answer{}, g.notActive()
+			return g.notActive()
 		}
 	case <-ctx.Done():
-		return Answer{}, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
+	if _, ok := q.err.(*NotActiveError); ok {
+		return g.notActive()
+	}
+	return q.err
 }
 
 func (g *Group) queryReplica(ctx context.Context, request []byte) (Answer, error) {
 	n := g.node.Load()
-	ans := Answer{Member: g.cfg.Member}
-	err := fmt.Errorf("this member has no state yet: %w", g.notActive())
-	cerr := n.replica.call(ctx, func() {
-		if h := n.replica.host; h != nil {
-			ans.Seq, ans.Term = h.Head().Seq(), h.Head().Link.Term
-			ans.Data, err = h.Query(request)
-		}
-	})
-	if cerr != nil {
-		return ans, cerr
+	type reply struct {
+		ans Answer
+		err error
 	}
-	return ans, err
+	back := make(chan reply, 1)
+	if err := n.replica.post(ctx, func() {
+		ans, err := n.replica.query(request)
+		back <- reply{ans, err}
+	}); err != nil {
+		return Answer{}, err
+	}
+	select {
+	case r := <-back:
+		return r.ans, r.err
+	case <-ctx.Done():
+		return Answer{}, context.Cause(ctx)
+	}
 }
 
 func (g *Group) activation() (*activation, error) {
@@ -125,19 +151,30 @@ func (g *Group) Active() (member string, self bool) {
 }
 
 // Session is the last number that the group has from a producer. Known is
-// false for a producer that is new or forgotten.
-func (g *Group) Session(producer string) (last uint64, known bool) {
-	if n := g.node.Load(); n != nil {
-		n.machine.Read(func(s *fsm.State) { last, known = s.Session(producer) })
+// false for a producer that is new or forgotten. Only the active answers, and
+// as for a query only after all that it has heard of is committed: a producer
+// that goes on after an older number would use one twice.
+func (g *Group) Session(ctx context.Context, producer string) (last uint64, known bool, err error) {
+	a, err := g.activation()
+	if err != nil {
+		return 0, false, err
 	}
-	return last, known
+	if err := a.ask(ctx, &ask{check: true, done: make(chan struct{})}); err != nil {
+		return 0, false, err
+	}
+	a.n.machine.Read(func(s *fsm.State) { last, known = s.Session(producer) })
+	return last, known, nil
 }
 
 // duplicate makes the original receipt of an event that was sent again. Another
 // event under the same number must not pass for it: its sender would take it
 // for done.
 func (g *Group) duplicate(p *pending, r fsm.Receipt) Result {
-	if l, err := g.hist.Link(r.Seq); err == nil && l.Input != chain.EventDigest(p.ev.Producer, p.ev.Sequence, p.ev.Payload) {
+	g.archive.reach(r.Seq + 1)
+	switch l, err := g.hist.Link(r.Seq); {
+	case err != nil:
+		return Result{Err: &UncertainError{Reason: fmt.Sprintf("what has this number cannot be compared: the link at seq %d is still being fetched from another member", r.Seq)}}
+	case l.Input != chain.EventDigest(p.ev.Producer, p.ev.Sequence, p.ev.Payload):
 		return Result{Err: fmt.Errorf("%w: producer %q number %d", ErrNumberTaken, p.ev.Producer, p.ev.Sequence)}
 	}
 	out := Receipt{
@@ -147,7 +184,8 @@ func (g *Group) duplicate(p *pending, r fsm.Receipt) Result {
 	}
 	if out.Outputs == 0 {
 		out.FirstOutput = 0
-	} else if outs, err := g.readOutputs(out.FirstOutput, int(min(out.Outputs, maxPeerBatch))); err == nil && uint64(len(outs)) == out.Outputs {
+	} else if outs, err := g.outs.Read(out.FirstOutput, int(min(out.Outputs, maxPeerBatch))); err == nil && uint64(len(outs)) == out.Outputs {
+		// Damaged ones are not fetched here: the active loop waits for nobody.
 		for i := range outs {
 			out.OutputData = append(out.OutputData, outs[i].Payload)
 		}
@@ -157,7 +195,10 @@ func (g *Group) duplicate(p *pending, r fsm.Receipt) Result {
 
 // OutputsNext is the number that the group's next output will have, as far as
 // this member knows.
-func (g *Group) OutputsNext() uint64 { return g.outs.Next() }
+func (g *Group) OutputsNext() uint64 {
+	g.archive.catchUp()
+	return g.outs.Next()
+}
 
 // Outputs yields the group's outputs in order from the given number on (1 is
 // the first) and then follows, until ctx ends. They are committed, whoever is

@@ -31,7 +31,7 @@ var (
 	// did not happen: two senders use the name, or one lost count.
 	ErrNumberTaken = errors.New("the producer's number was used for another event")
 	// ErrClosed: the group handle is closed.
-	ErrClosed = errors.New("the group is closed")
+	ErrClosed = errors.New("the handle on the group was closed")
 	// ErrPruned: the outputs asked for are no longer kept; errors.As a *[PrunedError].
 	ErrPruned = errors.New("outputs are no longer kept")
 	// ErrRefused: a precondition of an operation failed and nothing changed; the text says which.

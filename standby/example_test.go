@@ -136,7 +136,7 @@ func Example() {
 	})
 	fmt.Printf("sum %s\n", answer.Data)
 	ms.onActive(ctx, func(g *standby.Group) (err error) {
-		bundle, err = g.Prove(ctx, head.Size())
+		bundle, _, err = g.Prove(ctx, head.Size()) // one bundle: there were few handoffs
 		return err
 	})
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -140,7 +141,19 @@ func TestPartitionedActive(t *testing.T) {
 		c.sw.Isolate(old.cfg.Member, others...)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		_, err := old.Deliver(ctx, Event{Producer: "p", Sequence: 2, Payload: []byte("lost?")})
+		last, _, err := old.Session(ctx, "p")
+		require.ErrorIs(t, err, ErrNotActive, "it tells that the newest event of a producer is number %d", last)
+		c.sw.Heal()
+		c.settled()
+		old = c.active()
+		others = nil
+		for name := range c.members {
+			if name != old.cfg.Member {
+				others = append(others, name)
+			}
+		}
+		c.sw.Isolate(old.cfg.Member, others...)
+		_, err = old.Deliver(ctx, Event{Producer: "p", Sequence: 2, Payload: []byte("lost?")})
 		require.Error(t, err)
 		require.True(t, errors.Is(err, ErrUncertain) || errors.Is(err, ErrNotActive), "%v", err)
 		c.eventually("the partitioned member is no longer active", func() bool { return old.Status().Role != RoleActive })
@@ -203,7 +216,8 @@ func TestProducerNumbers(t *testing.T) {
 		big := Event{Producer: "p", Sequence: 1103, Payload: make([]byte, c.f.Settings.MaxEventBytes+1)}
 		_, err := c.deliver(big)
 		require.ErrorIs(t, err, ErrTooLarge)
-		last, known := c.active().Session("p")
+		last, known, err := c.active().Session(t.Context(), "p")
+		require.NoError(t, err)
 		require.True(t, known)
 		require.Equal(t, uint64(1102), last)
 		c.check()
@@ -286,6 +300,43 @@ func TestSwitchoverAndStepDown(t *testing.T) {
 	})
 }
 
+// Every member stepped down and holds back for a moment. As soon as one may be
+// active again it is: that nobody would have the role until then is no fault
+// that is given a minute's rest.
+func TestAllStepDown(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		const hold = 3 * time.Second
+		c := newCluster(t, 3, newTally)
+		c.must("p", 1, "before")
+		first := c.active()
+		for _, m := range c.members {
+			if g := m.up.Load(); g != first {
+				g.hold.Store(time.Now().Add(hold).UnixNano())
+			}
+		}
+		start := time.Now()
+		var refused *RefusedError
+		require.ErrorAs(t, first.StepDown(t.Context(), hold), &refused)
+		require.Equal(t, RoleActive, first.Status().Role, "nobody else may have the role")
+		first.hold.Store(time.Now().Add(hold).UnixNano())
+		_, err := first.handOver(t.Context(), first.node.Load(), first.node.Load().active.Load(), "")
+		require.NoError(t, err)
+		c.eventually("the role is given up", func() bool { return first.Status().Role != RoleActive })
+		c.eventually("a member is active again", func() bool {
+			for _, m := range c.members {
+				if m.up.Load().Status().Role == RoleActive {
+					return true
+				}
+			}
+			return false
+		})
+		require.GreaterOrEqual(t, time.Since(start), hold)
+		require.Less(t, time.Since(start), hold+5*time.Second, "the hold ended long ago")
+		c.must("p", 2, "after")
+		c.check()
+	})
+}
+
 // The end of the active's connections is noticed long before a heartbeat is
 // missed; without crash detection it takes Raft's timeouts.
 func TestCrashIsNoticedAtOnce(t *testing.T) {
@@ -346,5 +397,73 @@ func TestSwitchoverEndsWithItsMember(t *testing.T) {
 		c.kill(a.cfg.Member)
 		require.ErrorIs(t, <-done, ErrUncertain)
 		require.Less(t, time.Since(began), time.Second)
+	})
+}
+
+// An active that does not know yet that another one serves must not say that
+// numbers are missing which the other has.
+func TestDeposedActiveMissesNothing(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		c := newCluster(t, 3, newTally)
+		c.must("p", 1, "x")
+		c.settled() // each of the others may be elected
+		old := c.active()
+		var others []string
+		for name := range c.members {
+			if name != old.cfg.Member {
+				others = append(others, name)
+			}
+		}
+		c.sw.Isolate(old.cfg.Member, others...)
+		next := c.members[others[0]].group()
+		next.node.Load().trans.StandForElection(t.Context())
+		c.eventually("another one serves", func() bool { return next.Status().Role == RoleActive })
+		for _, ev := range []Event{{Producer: "p", Sequence: 2}, {Producer: "q", Sequence: 1}} {
+			r, err := next.Deliver(t.Context(), ev)
+			require.NoError(t, err)
+			c.acked = append(c.acked, ack{ev: ev, r: r})
+		}
+		require.Equal(t, RoleActive, old.Status().Role, "it knows nothing yet")
+		for _, ev := range []Event{{Producer: "p", Sequence: 3}, {Producer: "q", Sequence: 2}} {
+			_, err := old.Deliver(t.Context(), ev)
+			require.ErrorIs(t, err, ErrNotActive)
+		}
+		_, err := next.Deliver(t.Context(), Event{Producer: "p", Sequence: 4})
+		require.ErrorIs(t, err, ErrGap)
+		c.sw.Heal()
+		c.check()
+	})
+}
+
+// A store that does not open is an error of the start, whichever it is.
+func TestStartOnAFailingDisk(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		c := newCluster(t, 3, newTally)
+		c.must("p", 1, "before")
+		name := c.active().cfg.Member
+		m := c.members[name]
+		for _, store := range []string{"history", "outputs", "checkpoints", "peers"} {
+			c.kill(name)
+			for n := range 50 {
+				ops := 0
+				m.fs.Hook = func(op, file string) error {
+					if strings.Contains(file, store) {
+						if ops++; ops > n {
+							return errIO
+						}
+					}
+					return m.at(op, file)
+				}
+				g, err := Open(c.config(name))
+				m.fs.Hook = m.at
+				if err == nil {
+					require.NoError(t, g.Close(t.Context()))
+					break
+				}
+			}
+			c.start(name)
+		}
+		c.must("p", 2, "after")
+		c.check()
 	})
 }

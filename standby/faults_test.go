@@ -269,7 +269,7 @@ func TestThousandFailovers(t *testing.T) {
 	if s := os.Getenv("UNDERSTUDY_FAILOVERS"); s != "" {
 		rounds, _ = strconv.Atoi(s)
 	}
-	const lanes = 8
+	const lanes = 40
 	for lane := range lanes {
 		t.Run(strconv.Itoa(lane), func(t *testing.T) {
 			t.Parallel()
@@ -302,7 +302,7 @@ func failovers(t *testing.T, rounds int, rng *rand.Rand) {
 		round++
 		var wg sync.WaitGroup
 		for i, p := range producers {
-			events, pause := 4+rng.IntN(4), time.Duration(rng.IntN(3000))*time.Microsecond
+			events, pause := 3+rng.IntN(3), time.Duration(rng.IntN(3000))*time.Microsecond
 			wg.Go(func() {
 				for range events {
 					p.n++

@@ -3,6 +3,7 @@ package standby
 import (
 	"bytes"
 	"fmt"
+	"time"
 
 	"github.com/understudy-ha/understudy/fsm"
 )
@@ -13,6 +14,7 @@ import (
 type flights struct {
 	byName  map[string]*flight
 	machine *fsm.Machine
+	now     func() int64
 }
 
 // flight is one producer's events between first and last, all in flight.
@@ -21,8 +23,8 @@ type flight struct {
 	events []*pending // numbers last-len+1 … last
 }
 
-func newFlights(m *fsm.Machine) *flights {
-	return &flights{byName: make(map[string]*flight), machine: m}
+func newFlights(m *fsm.Machine, now func() int64) *flights {
+	return &flights{byName: make(map[string]*flight), machine: m, now: now}
 }
 
 // admit decides what becomes of an event before the daemon sees it. It returns
@@ -34,24 +36,29 @@ func (f *flights) admit(p *pending, duplicate func(*pending, fsm.Receipt) Result
 		return true
 	}
 	var last uint64
-	var known bool
+	var known, crowded bool
 	fl := f.byName[ev.Producer]
 	if fl != nil {
 		last, known = fl.last, true
 	} else {
-		f.machine.Read(func(s *fsm.State) { last, known = s.Session(ev.Producer) })
+		f.machine.Read(func(s *fsm.State) {
+			last, known = s.Session(ev.Producer)
+			crowded = !known && s.Crowded(f.now())
+		})
 	}
 	switch {
+	case crowded:
+		p.settle(Result{Err: &BusyError{time.Minute, "there are as many producers as max_producers allows, all heard of within the hour"}})
 	case !known && ev.Sequence == 1, known && ev.Sequence == last+1:
 		return true
 	case !known:
-		p.finish(Result{Err: ErrSessionExpired})
+		p.settle(Result{Err: ErrSessionExpired})
 	case ev.Sequence > last:
-		p.finish(Result{Err: &GapError{Expected: last + 1}})
+		p.settle(Result{Err: &GapError{Expected: last + 1}})
 	case fl != nil && last-ev.Sequence < uint64(len(fl.events)):
 		first := fl.events[uint64(len(fl.events))-1-(last-ev.Sequence)]
 		if !bytes.Equal(first.ev.Payload, ev.Payload) {
-			p.finish(Result{Err: fmt.Errorf("%w: producer %q number %d", ErrNumberTaken, ev.Producer, ev.Sequence)})
+			p.settle(Result{Err: fmt.Errorf("%w: producer %q number %d", ErrNumberTaken, ev.Producer, ev.Sequence)})
 			return false
 		}
 		first.dups = append(first.dups, p)
@@ -60,9 +67,9 @@ func (f *flights) admit(p *pending, duplicate func(*pending, fsm.Receipt) Result
 		var ok bool
 		f.machine.Read(func(s *fsm.State) { r, ok = s.Receipt(ev.Producer, ev.Sequence) })
 		if !ok {
-			p.finish(Result{Err: ErrOldDuplicate})
+			p.settle(Result{Err: ErrOldDuplicate})
 		} else {
-			p.finish(duplicate(p, r))
+			p.settle(duplicate(p, r))
 		}
 	}
 	return false

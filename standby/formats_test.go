@@ -48,6 +48,7 @@ func TestGoldenPeerBodies(t *testing.T) {
 		"position": {&position{
 			Member: "a", Role: RoleStandby, Phase: PhaseReplay, Term: 7, Seq: 42, Head: chain.Hash{1}, At: chain.Hash{2}, Applied: 50, Restored: 40, HostInput: 41,
 			SealTime: 2_000_000_000, Eligible: true, Reason: "why", Health: "healthy", Saturation: 0.5, Version: "v1", Now: 2_000_000_001,
+			Promotion: 6, Phases: map[string]float64{PhaseFence: 1.5},
 		}, new(position)},
 		"planned": {&plannedNotice{From: "a", Anchor: chain.Anchor{Link: chain.Hash{1}, Seq: 42, Root: chain.Hash{2}}, Term: 7, Release: bytes.Repeat([]byte{3}, 64)}, new(plannedNotice)},
 		"outputs": {&[]chain.Output{{Number: 1, Seq: 2, Term: 3, Payload: []byte("one")}, {Number: 2, Seq: 2, Term: 3, Payload: []byte{}}}, new([]chain.Output)},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 	"github.com/understudy-ha/understudy/internal/history"
 	"github.com/understudy-ha/understudy/internal/outputs"
 	"github.com/understudy-ha/understudy/internal/peernet"
+	"github.com/understudy-ha/understudy/internal/poison"
 )
 
 // Group is one member's handle on its standby group. All methods may be called
@@ -33,8 +35,11 @@ type Group struct {
 	founding []byte
 	id       peernet.Identity
 
+	lock    io.Closer // of the data directory; nil in a simulation
+	inUse   bool      // something did not end: the lock is not given up
 	fs      durable.FS
 	syncs   atomic.Uint64   // fsyncs of this member's own files and of Raft's stores
+	written atomic.Uint64   // bytes likewise
 	traffic peernet.Traffic // with the other members
 	net     peernet.Network
 	server  *http.Server
@@ -42,6 +47,7 @@ type Group struct {
 	hist    *history.Store
 	outs    *outputs.Store
 	checks  *checkpoint.Store
+	poison  *poison.Book
 	archive *archive
 	node    atomic.Pointer[node]
 	api     atomic.Pointer[http.Handler]
@@ -51,7 +57,7 @@ type Group struct {
 
 	hold       atomic.Int64 // unix ns until which this member does not want to be active
 	sick       atomic.Pointer[sickness]
-	hung       atomic.Int32          // calls into the daemon that never came back
+	hung       atomic.Int32          // calls into the daemon that have not come back
 	quarantine atomic.Pointer[error] // this member's daemon does not replay the group's history
 	transfers  []time.Time           // when leadership was given up for a fault; owned by the running node
 
@@ -60,8 +66,10 @@ type Group struct {
 
 	changed *signal   // role, head, checkpoints, members
 	seen    seen      // what the other members said last
+	told    testimony // the deaths that the other members told of
 	notes   notes     // what this member has to say about itself
 	heads   treeHeads // the newest signed tree head
+	changes changes   // of the active, for proofs
 }
 
 // Open starts this member. It returns once the member runs; it may take until
@@ -89,7 +97,9 @@ func Open(cfg Config) (*Group, error) {
 	g.node.Store(n)
 	g.goFunc(func() { g.server.Serve(g.net.Listener("rpc")) })
 	g.goFunc(g.watchPeers)
+	g.goFunc(func() { g.archive.run(g.ctx) })
 	g.goFunc(g.healArchive)
+	g.goFunc(g.savePoison)
 	if !cfg.NoCrashDetection {
 		g.goFunc(g.watchCrashes)
 	}
@@ -112,11 +122,16 @@ func (g *Group) open() error {
 	if g.cfg.Faults != nil {
 		g.fs = durable.Gated(g.fs, g.cfg.Faults.Write)
 	}
-	g.fs = durable.Count(g.fs, &g.syncs)
+	g.fs = durable.Count(g.fs, &g.syncs, &g.written)
 	if err := g.fs.MkdirAll("."); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	var err error
+	if g.cfg.Env == nil { // before anything is read or changed that a running member writes
+		if g.lock, err = durable.Lock(g.cfg.Dir); err != nil {
+			return fmt.Errorf("data directory: %w", err)
+		}
+	}
 	if g.id, err = g.identity(); err != nil {
 		return err
 	}
@@ -126,7 +141,7 @@ func (g *Group) open() error {
 		return err
 	}
 	if g.outs, err = openOrSetAside(g, "outputs", func(fs durable.FS) (*outputs.Store, error) {
-		return outputs.Open(fs, outputs.Retention{Age: g.cfg.OutputsAge, Bytes: g.cfg.OutputsBytes})
+		return outputs.Open(fs, outputs.Retention{Bytes: g.cfg.OutputsBytes})
 	}); err != nil {
 		return err
 	}
@@ -135,11 +150,22 @@ func (g *Group) open() error {
 	}); err != nil {
 		return err
 	}
+	if err := g.openPoison(); err != nil {
+		return err
+	}
 	tip, err := chain.Genesis(g.cfg.Founding)
 	if err != nil {
 		return err
 	}
-	g.archive = &archive{log: g.log, hist: g.hist, outs: g.outs, hole: newSignal(), root: tip.Head.Link}
+	g.archive = &archive{
+		log: g.log, hist: g.hist, outs: g.outs, hole: newSignal(), root: tip.Head.Link, queue: newQueue(), writing: applying{born: time.Now()},
+		alone: g.alone(),
+		fail: func(err error) {
+			if g.ctx.Err() == nil { // else Close returns it
+				g.fail(err)
+			}
+		},
+	}
 	if g.net, err = g.listen(); err != nil {
 		return err
 	}
@@ -160,12 +186,18 @@ func (g *Group) open() error {
 	return nil
 }
 
+// alone says that there is no other member to get anything from.
+func (g *Group) alone() bool { return len(g.cfg.Founding.Roster.Members) == 1 }
+
 // openOrSetAside opens a store that heals from the other members. A damaged one
-// is set aside, not deleted, and begun anew.
+// is set aside, not deleted, and begun anew, unless nobody else has what it holds.
 func openOrSetAside[T any](g *Group, name string, open func(durable.FS) (T, error)) (T, error) {
 	s, err := open(g.fs.Sub(name))
 	if !errors.Is(err, durable.ErrDamaged) {
 		return s, err
+	}
+	if g.alone() && name != "checkpoints" {
+		return s, fmt.Errorf("%s cannot be opened, and no other member has it: look at this machine's disk, or put back a copy of the data directory: %w", name, err)
 	}
 	g.log.Error("a damaged store is set aside and fetched again from the other members", "store", name, "err", err)
 	g.noteReason(fmt.Errorf("%s was damaged and is fetched again: %w", name, err))
@@ -185,6 +217,7 @@ func (g *Group) run(n *node) {
 		<-n.ctx.Done()
 		cause := context.Cause(n.ctx)
 		if err := n.stop(cause); err != nil {
+			g.inUse = errors.Is(err, errInUse)
 			g.fail(err)
 			return
 		}
@@ -260,14 +293,23 @@ func (g *Group) closeStores() error {
 		errs = append(errs, g.net.Close())
 	}
 	g.wg.Wait()
+	if g.archive != nil { // else a store did not open
+		errs = append(errs, g.archive.sync())
+	}
 	if g.hist != nil {
-		errs = append(errs, g.archive.sync(), g.hist.Close())
+		errs = append(errs, g.hist.Close())
 	}
 	if g.outs != nil {
 		errs = append(errs, g.outs.Close())
 	}
 	if g.checks != nil {
 		errs = append(errs, g.checks.Close())
+	}
+	if g.poison != nil {
+		errs = append(errs, g.poison.Close())
+	}
+	if g.lock != nil && !g.inUse {
+		errs = append(errs, g.lock.Close())
 	}
 	return errors.Join(errs...)
 }

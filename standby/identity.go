@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/hashicorp/raft"
 
@@ -36,6 +37,9 @@ func (g *Group) identity() (peernet.Identity, error) {
 		if err != nil {
 			return id, err
 		}
+		if names, err = removeLeftovers(g.fs, names); err != nil {
+			return id, err
+		}
 		if len(names) > 0 {
 			return id, fmt.Errorf("data directory %s holds %q but no %s file: restore the whole directory, or empty it and have the operator rejoin this member", g.cfg.Dir, names[0], identityFile)
 		}
@@ -62,10 +66,27 @@ func (g *Group) identity() (peernet.Identity, error) {
 	return id, durable.WriteSealed(g.fs, identityFile, data)
 }
 
+// removeLeftovers removes what a kill left of the very first identity, which
+// nobody has seen, and returns the other names but the lock's.
+func removeLeftovers(fs durable.FS, names []string) (rest []string, err error) {
+	for _, n := range names {
+		switch {
+		case n == durable.LockFile:
+		case !strings.HasPrefix(n, identityFile+".tmp"):
+			rest = append(rest, n)
+		default:
+			if err := fs.Remove(n); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return rest, nil
+}
+
 func (g *Group) openStores(ctx context.Context) (*raftstore.Stores, error) {
 	o := raftstore.Options{
 		Store:  raftstore.Kind(g.cfg.Store),
-		Logger: g.log, Syncs: &g.syncs, WarnAfter: g.cfg.StallTimeout / 2, FatalAfter: 5 * g.cfg.StallTimeout,
+		Logger: g.log, Syncs: &g.syncs, Written: &g.written, WarnAfter: g.cfg.StallTimeout / 2, FatalAfter: 5 * g.cfg.StallTimeout,
 		OnFatal: func(err error) { g.fail(fmt.Errorf("the raft store failed: %w", err)) },
 	}
 	if g.cfg.Faults != nil {
@@ -93,6 +114,10 @@ func (g *Group) bootstrap(s *raftstore.Stores) error {
 		if err := raft.BootstrapCluster(g.raftConfig(), s.Log, s.Stable, s.Snapshots, nil, g.servers()); err != nil {
 			return fmt.Errorf("raft bootstrap: %w", err)
 		}
+	} else if marked {
+		if err := g.finishBootstrap(s); err != nil {
+			return fmt.Errorf("raft bootstrap: %w", err)
+		}
 	}
 	if mark != "" && fileExists(mark) {
 		if err := os.Remove(mark); err != nil {
@@ -101,6 +126,27 @@ func (g *Group) bootstrap(s *raftstore.Stores) error {
 		return durable.OS(filepath.Dir(mark)).SyncDir(".")
 	}
 	return nil
+}
+
+// finishBootstrap writes the configuration if a kill came between the two writes
+// of raft.BootstrapCluster: the term is 1, nobody was voted for, and nothing is
+// in the log. A log that is empty in another way was lost.
+func (g *Group) finishBootstrap(s *raftstore.Stores) error {
+	last, err := s.Log.LastIndex()
+	if err != nil || last > 0 {
+		return err
+	}
+	if snapshots, err := s.Snapshots.List(); err != nil || len(snapshots) > 0 {
+		return err
+	}
+	term, err := s.Stable.GetUint64([]byte("CurrentTerm"))
+	if err != nil {
+		return err
+	}
+	if vote, _ := s.Stable.GetUint64([]byte("LastVoteTerm")); term != 1 || vote > 0 {
+		return fmt.Errorf("data directory %s knows of term %d and of a vote in term %d, and its raft log is empty: restore the whole directory, or rejoin the member with an empty one", g.cfg.Dir, term, vote)
+	}
+	return s.Log.StoreLog(&raft.Log{Index: 1, Term: 1, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(g.servers())})
 }
 
 func fileExists(name string) bool {

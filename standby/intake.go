@@ -27,8 +27,11 @@ type pending struct {
 
 func (p *pending) finish(r Result) {
 	p.res = r
-	if p.sub.left.Add(-1) == 0 {
-		close(p.sub.done)
+	if s := p.sub; s.left.Add(-1) == 0 {
+		if s.queue != nil {
+			s.queue.release(s)
+		}
+		close(s.done)
 	}
 }
 
@@ -53,16 +56,20 @@ const (
 type submission struct {
 	events []pending
 	bytes  int64
+	queue  *intake // in which it takes room until it is answered
 	left   atomic.Int64
 	state  atomic.Int32
 	done   chan struct{} // closed when every event is finished
 }
 
+// pendingOverhead is about what an event takes besides its bytes.
+const pendingOverhead = 64
+
 func newSubmission(evs []Event) *submission {
 	s := &submission{events: make([]pending, len(evs)), done: make(chan struct{})}
 	for i := range evs {
 		s.events[i] = pending{ev: evs[i], sub: s}
-		s.bytes += int64(len(evs[i].Payload)) + 64
+		s.bytes += int64(len(evs[i].Payload)) + pendingOverhead
 	}
 	s.left.Store(int64(len(evs)))
 	return s
@@ -84,7 +91,8 @@ func (s *submission) results() []Result {
 	return out
 }
 
-// intake is the bounded queue in front of the active loop. Full is an answer.
+// intake is the bounded queue in front of the active loop. Its bounds hold for all
+// that has no answer yet, also for what is in flight. Full is an answer.
 type intake struct {
 	ch        chan *submission
 	events    atomic.Int64
@@ -100,6 +108,7 @@ func newIntake(maxEvents, maxBytes int) *intake {
 
 // submit queues s and waits for its results. Callers run it concurrently.
 func (q *intake) submit(ctx context.Context, s *submission) []Result {
+	s.queue = q
 	n := int64(len(s.events))
 	if q.events.Add(n) > q.maxEvents && n < q.maxEvents || q.bytes.Add(s.bytes) > q.maxBytes {
 		q.release(s)
@@ -137,8 +146,11 @@ func (q *intake) submit(ctx context.Context, s *submission) []Result {
 
 // take marks a queued submission as the loop's; false if its caller gave up.
 func (q *intake) take(s *submission) bool {
-	q.release(s)
-	return s.state.CompareAndSwap(subQueued, subTaken)
+	taken := s.state.CompareAndSwap(subQueued, subTaken)
+	if !taken {
+		q.release(s)
+	}
+	return taken
 }
 
 func (q *intake) release(s *submission) {

@@ -12,6 +12,35 @@ import (
 // and the host that it owns are left behind.
 var errHung = errors.New("the daemon hangs")
 
+// hungError is an errHung; back says when the call has come back after all.
+type hungError struct {
+	what string
+	back <-chan struct{}
+}
+
+func (e *hungError) Error() string { return fmt.Sprintf("%v: %s", errHung, e.what) }
+func (e *hungError) Unwrap() error { return errHung }
+
+// stallSteps is in how many steps a stall is measured. A step counts once
+// however late it ends: in the time for which this process was frozen the daemon
+// could do nothing.
+const stallSteps = 8
+
+// stillness counts steps in which nothing got on.
+type stillness struct {
+	seen  uint64 // progress so far
+	steps int
+}
+
+// over is asked before each step. It says true after as many as make a stall.
+func (s *stillness) over(progress uint64) bool {
+	if progress != s.seen {
+		s.seen, s.steps = progress, 0
+	}
+	s.steps++
+	return s.steps > stallSteps
+}
+
 // leash runs calls into a daemon on a goroutine of its own, one at a time, so
 // that a daemon that hangs can be left behind with its host while the group
 // goes on. Its user waits for each call, so the host changes hands and is never
@@ -47,18 +76,19 @@ func (l *leash) run(f func()) error {
 	default:
 	}
 	defer l.timer.Stop()
-	for seen := l.beats.Load(); ; {
-		l.timer.Reset(l.stall)
+	for still := (stillness{seen: l.beats.Load()}); !still.over(l.beats.Load()); {
+		l.timer.Reset(l.stall / stallSteps)
 		select {
 		case <-l.done:
 			return nil
 		case <-l.timer.C:
 		}
-		now := l.beats.Load()
-		if now == seen {
-			return fmt.Errorf("%w: no answer within %v", errHung, l.stall)
-		}
-		seen = now
+	}
+	select {
+	case <-l.done:
+		return nil
+	default:
+		return &hungError{fmt.Sprintf("no answer within %v", l.stall), l.done}
 	}
 }
 
@@ -76,28 +106,27 @@ func watched[T any](ctx context.Context, stall time.Duration, progress func() ui
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	done := make(chan result, 1)
+	done, back := make(chan result, 1), make(chan struct{})
 	go func() {
+		defer close(back)
 		v, err := f(ctx)
 		done <- result{v, err}
 	}()
-	tick := time.NewTicker(max(stall/8, time.Millisecond))
+	tick := time.NewTicker(max(stall/stallSteps, time.Millisecond))
 	defer tick.Stop()
-	seen, since := progress(), time.Now()
-	for {
+	for still := (stillness{seen: progress()}); !still.over(progress()); {
 		select {
 		case r := <-done:
 			return r.v, r.err
 		case <-tick.C:
 		}
-		now := progress()
-		if now != seen {
-			seen, since = now, time.Now()
-		}
-		if time.Since(since) > stall {
-			var zero T
-			return zero, fmt.Errorf("%w: no progress within %v", errHung, stall)
-		}
+	}
+	select {
+	case r := <-done:
+		return r.v, r.err
+	default:
+		var zero T
+		return zero, &hungError{fmt.Sprintf("no progress within %v", stall), back}
 	}
 }
 
@@ -105,11 +134,15 @@ func watched[T any](ctx context.Context, stall time.Duration, progress func() ui
 // keep. They cannot be ended; a new process can.
 const maxLeftBehind = 3
 
-// leftBehind counts what hangs. It ends the member when there is too much of it.
+// leftBehind counts what hangs, until it comes back. It ends the member when
+// there is too much of it.
 func (g *Group) leftBehind(what string, err error) {
 	g.log.Error("the daemon hangs and is left behind", "member", g.cfg.Member, "in", what, "err", err)
 	g.noteReason(fmt.Errorf("%s: %w", what, err))
 	if g.hung.Add(1) > maxLeftBehind {
-		g.fail(fmt.Errorf("%s: %w; it hung %d times before and cannot be ended within this process: restart the member", what, err, maxLeftBehind))
+		g.fail(fmt.Errorf("%s: %w; %d calls before it hang as well and cannot be ended within this process: restart the member", what, err, maxLeftBehind))
+	}
+	if h := new(hungError); errors.As(err, &h) {
+		go func() { <-h.back; g.hung.Add(-1) }()
 	}
 }

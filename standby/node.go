@@ -33,11 +33,14 @@ type node struct {
 	replica *replica
 	active  atomic.Pointer[activation]
 	role    atomic.Pointer[roleState]
-	full    atomic.Bool // journal over its hard limit
+	full    atomic.Bool  // journal over its hard limit
+	bytes   atomic.Int64 // of all entries since the start
 	planned atomic.Pointer[plannedNotice]
 	timing  electionTimes
 
-	applying applying // the state machine's goroutine
+	applying applying      // the state machine's goroutine
+	since    pace          // the state machine's goroutine's
+	due      chan struct{} // a checkpoint is, for the journal's sake
 }
 
 // roleState is what this member does now, for the status.
@@ -53,7 +56,7 @@ var errRestart = errors.New("the raft instance is restarted")
 
 // startNode opens the stores and starts Raft on them.
 func (g *Group) startNode() (*node, error) {
-	n := &node{g: g, log: g.log, applying: applying{born: time.Now()}}
+	n := &node{g: g, log: g.log, due: make(chan struct{}, 1), applying: applying{born: time.Now()}}
 	n.ctx, n.cancel = context.WithCancelCause(g.ctx)
 	n.setRole(RoleJoining, "", "starting")
 	n.stepBack()
@@ -90,6 +93,7 @@ func (g *Group) startNode() (*node, error) {
 	n.goFunc(n.monitor)
 	n.goFunc(n.observe)
 	n.goFunc(n.watchdog)
+	n.goFunc(n.compact)
 	return n, nil
 }
 
@@ -100,25 +104,32 @@ func (n *node) goFunc(f func()) {
 
 // stop ends everything in order: the role first, so that nothing is proposed
 // any more; Raft before its transport, which its own goroutines still use; the
-// stores last. If Raft does not end in time its stores stay open and the
-// member must not start another instance in this process.
+// stores last. What does not end in time may use the stores: they stay open and
+// the member must not start another instance in this process.
 func (n *node) stop(cause error) error {
 	n.cancel(cause)
 	n.settle(time.Second)
 	down := make(chan error, 1)
 	f := n.raft.Shutdown()
 	go func() { down <- f.Error() }()
+	n.trans.HangUp() // Shutdown waits for every request, also for one to a member that hangs
 	timer := time.NewTimer(15 * time.Second)
 	defer timer.Stop()
 	select {
 	case <-down:
 	case <-timer.C:
-		return errors.New("raft did not stop within 15s: end this process, its stores are still in use")
+		return fmt.Errorf("raft did not stop within 15s: %w", errInUse)
 	}
 	n.trans.Close()
-	n.wg.Wait()
+	long := 15*time.Second + n.g.cfg.standbyStall()
+	if err := within(context.Background(), long, func() error { n.wg.Wait(); return nil }); err != nil {
+		return fmt.Errorf("this member's work did not stop within %v: %w", long, errInUse)
+	}
 	return n.stores.Close()
 }
+
+// errInUse: this process goes on using the data directory, and keeps its lock.
+var errInUse = errors.New("end this process, its stores are still in use")
 
 // settle waits, for a while, until what is committed has gone through the state
 // machine: Raft does not answer the futures that wait there when it stops
@@ -133,18 +144,12 @@ func (n *node) settle(patience time.Duration) {
 }
 
 func (g *Group) raftConfig() *raft.Config {
-	c := raft.DefaultConfig()
-	c.LocalID = raft.ServerID(g.cfg.Member)
+	c := raftstore.Config(g.cfg.Member)
 	c.HeartbeatTimeout = g.cfg.Heartbeat
 	c.ElectionTimeout = g.cfg.Election
 	c.LeaderLeaseTimeout = g.cfg.Lease
-	c.CommitTimeout = 50 * time.Millisecond
-	c.MaxAppendEntries = 16
-	c.SnapshotInterval = g.cfg.SnapshotInterval
-	c.SnapshotThreshold = min(8192, g.cfg.TrailingLogs)
+	c.SnapshotInterval = 365 * 24 * time.Hour // see compact
 	c.TrailingLogs = g.cfg.TrailingLogs
-	c.BatchApplyCh = false // else an enqueue time-out would not be definite
-	c.NoLegacyTelemetry = true
 	c.Logger = raftLogger(g.log)
 	return c
 }
@@ -192,13 +197,15 @@ func (n *node) lead() func() {
 	done := make(chan struct{})
 	n.goFunc(func() {
 		defer close(done)
-		err := n.serve(ctx)
-		if ctx.Err() != nil {
-			return // leadership is gone already
+		for again := true; again; {
+			err := n.serve(ctx)
+			if ctx.Err() != nil {
+				return // leadership is gone already
+			}
+			n.log.Warn("giving up leadership", "member", n.g.cfg.Member, "cause", err)
+			n.g.noteReason(err)
+			again = n.relinquish(ctx, err)
 		}
-		n.log.Warn("giving up leadership", "member", n.g.cfg.Member, "cause", err)
-		n.g.noteReason(err)
-		n.relinquish(ctx, err)
 	})
 	return func() { cancel(errRoleEnd); <-done }
 }
@@ -209,9 +216,11 @@ const maxTransfers = 3
 
 // relinquish hands leadership to the freshest member that may have it. If
 // nobody takes it this Raft instance is restarted, so that its next activation
-// has a new term.
-func (n *node) relinquish(ctx context.Context, cause error) {
+// has a new term. A leader that was not allowed to begin, and is now, begins
+// after all: then it returns true.
+func (n *node) relinquish(ctx context.Context, cause error) (again bool) {
 	g := n.g
+	early := errors.As(cause, new(*notAllowedError))
 	for {
 		g.transfers = slices.DeleteFunc(g.transfers, func(t time.Time) bool { return time.Since(t) >= time.Minute })
 		if len(g.transfers) < maxTransfers {
@@ -219,9 +228,13 @@ func (n *node) relinquish(ctx context.Context, cause error) {
 		}
 		n.setRole(RoleFailed, "", fmt.Sprintf("leadership was given up %d times within a minute, now holding: %v", maxTransfers, cause))
 		select {
-		case <-time.After(time.Minute - time.Since(g.transfers[0])):
+		case <-time.After(min(time.Minute-time.Since(g.transfers[0]), 50*time.Millisecond)):
 		case <-ctx.Done():
-			return
+			return false
+		}
+		if early && n.mayLead() == nil {
+			n.stepBack()
+			return true
 		}
 	}
 	g.transfers = append(g.transfers, time.Now())
@@ -232,11 +245,11 @@ func (n *node) relinquish(ctx context.Context, cause error) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return
+			return false
 		}
 	}
 	if n.raft.State() != raft.Leader {
-		return
+		return false
 	}
 	err := within(ctx, g.cfg.Election+5*time.Second, func() error {
 		if to := g.successor(); to != "" {
@@ -245,10 +258,11 @@ func (n *node) relinquish(ctx context.Context, cause error) {
 		return n.raft.LeadershipTransfer().Error()
 	})
 	if err == nil || ctx.Err() != nil || n.raft.State() != raft.Leader {
-		return
+		return false
 	}
 	n.log.Warn("leadership could not be given away; raft is restarted", "err", err, "cause", cause)
 	n.cancel(errRestart)
+	return false
 }
 
 // successor is the member to hand leadership to: of those that answered last

@@ -20,6 +20,15 @@ func TestNumberOfAnotherEvent(t *testing.T) {
 		require.NoError(t, r.Err)
 		require.True(t, r.Receipt.Duplicate)
 
+		// While its link is missing here, nobody can tell.
+		a := c.active()
+		require.NoError(t, a.archive.locked(func() error { a.archive.dropped = true; return a.hist.Truncate(1) }))
+		for _, payload := range []string{"x", "y"} {
+			require.ErrorIs(t, send(payload).Err, ErrUncertain)
+		}
+		c.eventually("it is fetched", func() bool { return send("x").Err == nil })
+		require.ErrorIs(t, send("y").Err, ErrNumberTaken)
+
 		// While the first is in flight.
 		res := c.active().DeliverBatch(t.Context(), []Event{
 			{Producer: "p", Sequence: 2, Payload: []byte("a")},

@@ -13,19 +13,28 @@ import (
 // readOutputs reads committed outputs from this member's disk. A damaged
 // segment is fetched again from the other members rather than skipped.
 func (g *Group) readOutputs(from uint64, n int) ([]chain.Output, error) {
-	if from >= g.outs.Next() {
-		return nil, nil
-	}
-	outs, err := g.outs.Read(from, n)
-	var pruned *outputs.PrunedError
-	switch {
-	case errors.As(err, &pruned):
-		return nil, &PrunedError{Oldest: pruned.Oldest}
-	case errors.Is(err, durable.ErrDamaged):
+	outs, err := g.storedOutputs(from, n)
+	if errors.Is(err, durable.ErrDamaged) {
 		if rerr := g.repairOutputs(err); rerr != nil {
 			return nil, errors.Join(err, rerr)
 		}
-		return g.outs.Read(from, n)
+		return g.storedOutputs(from, n)
+	}
+	return outs, err
+}
+
+// storedOutputs is readOutputs for another member: two that lack the same must
+// not ask each other in a circle.
+func (g *Group) storedOutputs(from uint64, n int) ([]chain.Output, error) {
+	if from >= g.outs.Next() {
+		if g.archive.catchUp(); from >= g.outs.Next() {
+			return nil, nil
+		}
+	}
+	outs, err := g.outs.Read(from, n)
+	var pruned *outputs.PrunedError
+	if errors.As(err, &pruned) {
+		return nil, &PrunedError{Oldest: pruned.Oldest}
 	}
 	return outs, err
 }
@@ -50,12 +59,23 @@ func (g *Group) healArchive() {
 					scrubbed, rest = 0, time.Now().Add(time.Hour)
 				}
 			}
-			if err := g.outs.Prune(g.now()); err != nil {
+			if err := g.outs.Prune(g.pastRetention()); err != nil {
 				g.log.Warn("old outputs cannot be removed", "err", err)
 			}
 		case <-g.ctx.Done():
 			return
 		}
+	}
+}
+
+// pastRetention says which links' outputs are older than they are kept. What
+// counts is the time that was committed, which no wall clock moves by a leap and
+// a restart does not begin anew.
+func (g *Group) pastRetention() func(seq uint64) bool {
+	newest, err := g.hist.Link(max(g.hist.Size(), 1) - 1)
+	return func(seq uint64) bool {
+		l, lerr := g.hist.Link(seq)
+		return err == nil && lerr == nil && newest.Time-l.Time > int64(g.cfg.OutputsAge)
 	}
 }
 
@@ -88,16 +108,13 @@ func (g *Group) repairOutputs(damage error) error {
 		defer cancel()
 		var all []chain.Output
 		for next := d.From; next <= d.To; {
-			outs, err := archiveOf{g.peers, member}.outputs(ctx, next, maxPeerBatch)
-			if err == nil {
-				outs, err = g.archive.provenOutputs(outs, d.To)
-			}
+			outs, err := g.archive.fetchSteps(ctx, archiveOf{g.peers, member}, next, d.To)
 			if err != nil {
 				return err
 			}
 			all = append(all, outs...)
 			next = outs[len(outs)-1].Number + 1
 		}
-		return g.outs.Replace(all)
+		return g.archive.locked(func() error { return g.archive.sure(g.outs.Replace(all)) })
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/understudy-ha/understudy/chain"
 	"github.com/understudy-ha/understudy/fsm"
 	"github.com/understudy-ha/understudy/internal/peernet"
+	"github.com/understudy-ha/understudy/internal/poison"
 )
 
 // position is what one member tells another about itself. It travels as JSON
@@ -38,6 +39,13 @@ type position struct {
 	Saturation float64    `json:"saturation"`
 	Version    string     `json:"version"`
 	Now        int64      `json:"now"`
+
+	// Of its newest promotion: the term, and the phases' times in ms.
+	Promotion uint64             `json:"promotion,omitempty"`
+	Phases    map[string]float64 `json:"phases_ms,omitempty"`
+
+	// Deaths are the events in which this member's processes died.
+	Deaths []poison.Death `json:"deaths,omitempty"`
 }
 
 // Bounds of what is taken from another member.
@@ -127,7 +135,7 @@ func (p *peers) position(ctx context.Context, member string, seq uint64, wait ti
 		return nil, err
 	}
 	var pos position
-	if err := json.Unmarshal(data, &pos); err != nil {
+	if err := errors.Join(json.Unmarshal(data, &pos), poison.Check(pos.Deaths)); err != nil {
 		return nil, fmt.Errorf("member %s: %w", member, err)
 	}
 	return &pos, nil

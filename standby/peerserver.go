@@ -143,6 +143,7 @@ func (g *Group) serveBlob(w http.ResponseWriter, digest string, get func(chain.H
 
 func (g *Group) serveLinks(w http.ResponseWriter, r *http.Request) {
 	from, n := number(r, "from"), min(number(r, "n"), maxPeerBatch)
+	g.archive.reach(from + n)
 	size := g.hist.Size()
 	for seq := from; seq < from+n && seq < size; seq++ {
 		l, err := g.hist.Link(seq)
@@ -160,7 +161,9 @@ func (g *Group) serveLinks(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *Group) serveRecord(w http.ResponseWriter, r *http.Request) {
-	rec, err := g.hist.Record(number(r, "seq"))
+	seq := number(r, "seq")
+	g.archive.reach(seq + 1)
+	rec, err := g.hist.Record(seq)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusNotFound)
 		return
@@ -169,7 +172,7 @@ func (g *Group) serveRecord(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *Group) serveOutputs(w http.ResponseWriter, r *http.Request) {
-	outs, err := g.readOutputs(number(r, "from"), int(min(number(r, "n"), maxPeerBatch)))
+	outs, err := g.storedOutputs(number(r, "from"), int(min(number(r, "n"), maxPeerBatch)))
 	var pruned *PrunedError
 	switch {
 	case errors.As(err, &pruned):

@@ -17,7 +17,7 @@ func (n *node) serve(ctx context.Context) error {
 	start := time.Now()
 	term := n.raft.CurrentTerm()
 	if err := n.mayLead(); err != nil {
-		return err
+		return &notAllowedError{err}
 	}
 	p := &promotion{n: n, term: term, phases: n.timing.phases(start)}
 	h, err := p.run(ctx)
@@ -35,13 +35,17 @@ func (n *node) serve(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { a.end(context.Cause(ctx)) })
 	defer stop()
 	n.goFunc(a.acker)
-	if err := p.confirm(a); err != nil {
+	err = p.confirm(a)
+	if err == nil {
+		err = p.hear(a)
+	}
+	if err != nil {
 		a.loopless()
 		n.replica.give(h)
 		n.setRole(RoleStandby, "", "promotion not confirmed: "+err.Error())
 		return fmt.Errorf("promotion not confirmed: %w", err)
 	}
-	n.g.notePromotion(term, p.phases)
+	n.g.notePromotion(term, p.phases, true)
 	if err := a.leash.run(func() { h.Control(host.Activated{Term: term}) }); err != nil {
 		n.g.leftBehind("its activation", err)
 		a.loopless()
@@ -57,7 +61,7 @@ func (n *node) serve(ctx context.Context) error {
 	n.goFunc(a.supervise)
 	a.loop()
 	n.active.Store(nil)
-	if a.drained && a.inflight == 0 {
+	if a.drained && !a.lost {
 		n.replica.give(a.host) // everything that it processed is committed
 	} else {
 		n.replica.release()
@@ -72,14 +76,25 @@ func (a *activation) loopless() {
 	a.abandon()
 }
 
-// mayLead refuses the active role to members that must not have it.
+// notAllowedError: nothing was done in this term.
+type notAllowedError struct{ error }
+
+func (e *notAllowedError) Unwrap() error { return e.error }
+
+// mayLead refuses the active role to members that must not have it. One that
+// only recovers serves if no other member may: it is well now, or it could not
+// have been elected, and it is better than nobody.
 func (n *node) mayLead() error {
 	var diverged error
 	n.machine.Read(func(s *fsm.State) { diverged = s.Diverged() })
 	if diverged != nil {
 		return fmt.Errorf("this member has diverged: %w", diverged)
 	}
-	return n.g.eligible()
+	err := n.g.eligible()
+	if errors.Is(err, errRecovers) && n.g.successor() == "" {
+		return nil
+	}
+	return err
 }
 
 // promotion carries one member from Raft leader to active.
@@ -216,7 +231,11 @@ func (p *promotion) confirm(a *activation) error {
 		go func() {
 			for {
 				pos, err := n.g.peers.position(ctx, m, p.handoff.Link.Seq, n.g.cfg.BarrierTimeout)
-				if err == nil && pos.Seq >= p.handoff.Link.Seq {
+				if err == nil {
+					n.g.told.put(m, pos.Deaths)
+				}
+				// Without the link's hash it says nothing: its archive is being healed.
+				if err == nil && pos.Seq >= p.handoff.Link.Seq && !pos.At.IsZero() {
 					if pos.At != p.handoff.Hash {
 						err = fmt.Errorf("member %s has another link at seq %d: %w", m, p.handoff.Link.Seq, errForked)
 					}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/understudy-ha/understudy/chain"
 	"github.com/understudy-ha/understudy/fsm"
 	"github.com/understudy-ha/understudy/host"
+	"github.com/understudy-ha/understudy/internal/poison"
 )
 
 // processing is a batch on its way through the daemon: what went in, and what
@@ -16,8 +18,9 @@ import (
 type processing struct {
 	in   []task
 	out  []processed
-	last chain.Hash // of the rooted last link
-	err  error      // the host is poisoned by the event after the last in out
+	last chain.Hash   // of the rooted last link
+	err  error        // the host is poisoned by the event after the last in out
+	at   atomic.Int32 // 1 + the index of the event that is in the daemon now, 0 while none is
 }
 
 // task is an event as the daemon's goroutine sees it, which may outlive the
@@ -82,6 +85,10 @@ func (a *activation) admit() []*pending {
 	var batch []*pending
 	size := 0
 	busy := a.n.journalFull()
+	if busy && a.held() {
+		return nil
+	}
+	accused := a.n.g.accusations()
 	for len(a.backlog) > 0 && len(batch) < cfg.EntrySteps && size < cfg.EntryBytes {
 		p := a.backlog[0]
 		a.backlog[0] = nil
@@ -95,6 +102,9 @@ func (a *activation) admit() []*pending {
 			continue
 		}
 		if !a.flights.admit(p, a.n.g.duplicate) {
+			continue
+		}
+		if len(accused) > 0 && !a.judge(p, accused) {
 			continue
 		}
 		a.flights.add(p)
@@ -115,18 +125,24 @@ const stepOverhead = 64
 // the host was replaced: nothing of a batch in which the daemon failed is
 // proposed, and the event on which it failed will be refused by the host.
 func (a *activation) process(batch []*pending) (int, error) {
-	w, h, l, limit := a.steps, a.host, a.leash, a.n.g.cfg.EntryBytes
+	w, h, l, pen, limit := a.steps, a.host, a.leash, a.pen, a.n.g.cfg.EntryBytes
 	*w = processing{in: w.in[:0], out: w.out[:0]}
-	now := a.n.g.now()
+	now := a.clock.read()
 	for _, p := range batch {
 		ev := chain.Event{Producer: p.ev.Producer, Sequence: p.ev.Sequence, Time: now, Payload: p.ev.Payload}
 		w.in = append(w.in, task{ev, p.refuse})
 	}
-	before := l.beats.Load()
-	err := l.run(func() { w.run(h, l, limit) })
-	culprit := int(l.beats.Load() - before)
+	err := l.run(func() { w.run(h, l, pen, limit) })
+	var culprit int
 	if err != nil {
 		a.steps = new(processing) // the old one belongs to who hangs
+		if culprit = int(w.at.Load()) - 1; culprit < 0 {
+			a.host = nil // it belongs to who hangs, too
+			a.flights.drop(batch)
+			a.backlog = append(batch, a.backlog...)
+			a.end(fmt.Errorf("the disk does not take the note of an event within %v", l.stall)) // no event is to blame
+			return 0, err
+		}
 		a.n.g.leftBehind(fmt.Sprintf("event %d of producer %q", batch[culprit].ev.Sequence, batch[culprit].ev.Producer), err)
 	} else if err = w.err; err != nil {
 		culprit = len(w.out)
@@ -151,17 +167,28 @@ func (a *activation) process(batch []*pending) (int, error) {
 	return done, nil
 }
 
-// run is what happens on the leash. It touches nothing but the host and w.
-func (w *processing) run(h *host.Host, l *leash, limit int) {
+// run is what happens on the leash. It touches nothing but the host, its pen and w.
+func (w *processing) run(h *host.Host, l *leash, pen *poison.Pen, limit int) {
+	pen.Begin()
+	l.beat()
+	next := int32(0)
+	h.Attend(func(ev chain.Event, input chain.Hash) {
+		pen.Note(ev, input)
+		l.beat() // the daemon has all its time, however long the disk took
+		w.at.Store(next)
+	})
+	defer pen.Clear()
 	size := 0
 	for i := range w.in {
 		t := &w.in[i]
+		next++
 		var st host.Step
 		if t.refuse != "" {
 			st, w.err = h.Refuse(t.ev, t.refuse)
 		} else {
 			st, w.err = h.Deliver(t.ev)
 		}
+		w.at.Store(0)
 		if w.err != nil {
 			return
 		}
@@ -188,7 +215,9 @@ func (a *activation) answer(queries []*ask) error {
 	before := l.beats.Load()
 	err := l.run(func() {
 		for i, q := range queries {
-			out[i].data, out[i].err = h.Query(q.request)
+			if !q.check {
+				out[i].data, out[i].err = h.Query(q.request)
+			}
 			l.beat()
 		}
 	})
@@ -260,5 +289,6 @@ func (a *activation) rebuild(cause error) {
 		return
 	}
 	a.leash.retire()
-	a.host, a.leash = h, newLeash(a.n.g.cfg.StallTimeout)
+	a.pen.Close()
+	a.host, a.leash, a.pen = h, newLeash(a.n.g.cfg.StallTimeout), a.n.g.poison.Pen(false)
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/understudy-ha/understudy/internal/peernet"
 )
 
 // raftLogger passes Raft's warnings and errors on to the group's logger.
@@ -20,7 +22,8 @@ func (w lineWriter) Write(b []byte) (int, error) {
 	level, line, _ := strings.Cut(string(bytes.TrimSpace(b)), " ")
 	severity := slog.LevelWarn
 	switch {
-	case strings.Contains(line, "use of closed network connection"), strings.Contains(line, "raft is already shutdown"):
+	case strings.Contains(line, "use of closed network connection"), strings.Contains(line, "raft is already shutdown"),
+		strings.Contains(line, peernet.ErrHungUp.Error()):
 		severity = slog.LevelDebug // what closing looks like from inside
 	case level == "[ERROR]":
 		severity = slog.LevelError

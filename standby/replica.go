@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,7 +33,7 @@ type replica struct {
 
 	// Owned by the goroutine.
 	host     *host.Host
-	verified map[chain.Hash]bool // manifests that this member's own replay agrees with
+	verified map[chain.Hash]bool // manifests in use that this member's own replay agrees with
 	failed   chain.Hash          // manifest whose verification failed: not tried again
 }
 
@@ -56,15 +58,23 @@ func (r *replica) run() {
 	}
 }
 
-// call runs f on the replica's goroutine between turns. A daemon that hangs in
-// a turn holds it up.
+// call runs f, which calls no daemon, on the replica's goroutine and waits for it.
 func (r *replica) call(ctx context.Context, f func()) error {
 	done := make(chan struct{})
+	err := r.post(ctx, func() { f(); close(done) })
+	if err == nil {
+		<-done
+	}
+	return err
+}
+
+// post has f run on the replica's goroutine between turns. A daemon that hangs
+// in a turn holds it up.
+func (r *replica) post(ctx context.Context, f func()) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.n.g.cfg.PromotionStall, errHung)
 	defer cancel()
 	select {
-	case r.calls <- func() { f(); close(done) }:
-		<-done
+	case r.calls <- f:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -149,7 +159,7 @@ func (r *replica) sync(ctx context.Context) error {
 	}
 	if len(refs) == 0 {
 		if r.host == nil {
-			h, err := host.New(n.g.cfg.New(), n.g.cfg.Founding, n.g.cfg.Keys.Log, n.g.hostConfig())
+			h, err := r.fresh(ctx)
 			if err != nil {
 				return err
 			}
@@ -160,17 +170,20 @@ func (r *replica) sync(ctx context.Context) error {
 	newest := &refs[len(refs)-1]
 	var problem error
 	if r.host == nil || newest.Seal.Seq > r.restoredSeq.Load() {
-		if r.mustVerify(newest) && r.failed != newest.Seal.Manifest {
+		if r.mustVerify(newest) && r.failed != newest.Seal.Manifest && !r.deadlyUnder(refs) {
 			problem = r.verify(ctx, refs)
 		}
 		problem = errors.Join(problem, r.restoreNewest(ctx, refs))
-	} else if r.overdue(newest) {
+	} else if r.overdue(newest) && !r.deadlyUnder(refs) {
 		problem = r.verify(ctx, refs) // the member whose turn it was has not done so
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	problem = errors.Join(problem, r.report(ctx, refs))
+	maps.DeleteFunc(r.verified, func(manifest chain.Hash, _ bool) bool {
+		return !slices.ContainsFunc(refs, func(ref fsm.CheckpointRef) bool { return ref.Seal.Manifest == manifest })
+	})
 	n.g.collect(refs)
 	if r.host != nil {
 		problem = errors.Join(problem, r.follow(ctx, head))
@@ -190,7 +203,7 @@ func (r *replica) restoreNewest(ctx context.Context, refs []fsm.CheckpointRef) e
 		if r.host != nil && seq <= r.restoredSeq.Load() {
 			break
 		}
-		h, err := r.n.restore(ctx, &refs[i].Seal)
+		h, err := r.restore(ctx, &refs[i].Seal)
 		if err == nil {
 			r.adopt(h, seq)
 			break
@@ -213,149 +226,15 @@ func (r *replica) follow(ctx context.Context, head chain.Head) error {
 	if !r.n.g.cfg.Hot || r.host.Head().Seq() >= head.Seq() {
 		return nil
 	}
-	_, err := r.n.replay(ctx, r.host, 0)
-	if err != nil {
-		r.host = nil
+	if d := r.n.g.barrier(r.host.Sequence(), head.Seq()); d != nil {
+		return deadlyReplay(d) // a checkpoint beyond it may come
+	}
+	if err := r.replay(ctx, r.host, 0); err != nil {
+		if ctx.Err() == nil || errors.Is(err, errHung) {
+			r.host = nil
+		} // else a promotion goes on with it
 		return err
 	}
 	r.hostSeq.Store(r.host.Head().Seq())
 	return nil
-}
-
-// mustVerify says whether it is this member's turn to replay the journal
-// before it restores the checkpoint. Turns follow from the manifest's digest,
-// over all voters but the active, so that nobody has to agree on them.
-func (r *replica) mustVerify(ref *fsm.CheckpointRef) bool {
-	n := r.n
-	switch {
-	case n.g.cfg.VerifySync == VerifyAll:
-		return true
-	case n.g.cfg.VerifySync == VerifyOff || ref.Verified():
-		return false
-	}
-	var active string
-	n.machine.Read(func(s *fsm.State) { active, _, _ = s.Active() })
-	var turns []string
-	for _, m := range n.g.voters() {
-		if m != active {
-			turns = append(turns, m)
-		}
-	}
-	if len(turns) == 0 {
-		return true
-	}
-	d := ref.Seal.Manifest
-	return turns[(int(d[0])<<8|int(d[1]))%len(turns)] == n.g.cfg.Member
-}
-
-// overdue says that nobody has verified the checkpoint within a sync interval.
-func (r *replica) overdue(ref *fsm.CheckpointRef) bool {
-	cfg := &r.n.g.cfg
-	return cfg.VerifySync != VerifyOff && !ref.Verified() && r.failed != ref.Seal.Manifest &&
-		!r.verified[ref.Seal.Manifest] && time.Since(time.Unix(0, ref.Time)) > cfg.SyncInterval
-}
-
-// base is a host at genesis or at a verified checkpoint before the newest, from
-// which a replay can verify that one: the member's own host where it is such a
-// one, else one that is restored for it.
-func (r *replica) base(ctx context.Context, refs []fsm.CheckpointRef) (*host.Host, error) {
-	g := r.n.g
-	newest := refs[len(refs)-1].Seal.Seq
-	restored := r.restoredSeq.Load()
-	for i := len(refs) - 2; i >= -1; i-- {
-		var seq uint64
-		if i >= 0 {
-			if seq = refs[i].Seal.Seq; !refs[i].Verified() {
-				continue
-			}
-		}
-		if h := r.host; h != nil && restored == seq && h.Poisoned() == nil && h.Head().Seq() <= newest {
-			r.host = nil
-			return h, nil
-		}
-		if i >= 0 {
-			return r.n.restore(ctx, &refs[i].Seal)
-		}
-	}
-	var pruned error
-	r.n.machine.Read(func(s *fsm.State) { _, pruned = s.Journal(1) })
-	if pruned != nil {
-		return nil, nil
-	}
-	return host.New(g.cfg.New(), g.cfg.Founding, g.cfg.Keys.Log, g.hostConfig())
-}
-
-// verify replays the journal from a base up to the newest checkpoint: the
-// links must be the same, and so must the state of a daemon whose snapshots
-// are canonical. Without a base there is nothing to say.
-func (r *replica) verify(ctx context.Context, refs []fsm.CheckpointRef) (err error) {
-	n := r.n
-	newest := &refs[len(refs)-1].Seal
-	defer func() {
-		if errors.Is(err, errReplay) || errors.Is(err, errForked) || errors.Is(err, errState) {
-			r.failed = newest.Manifest
-			n.log.Error("verified sync failed", "member", n.g.cfg.Member, "checkpoint", newest.Seq, "err", err)
-		}
-	}()
-	h, err := r.base(ctx, refs)
-	if err != nil || h == nil {
-		return err
-	}
-	if _, err := n.replay(ctx, h, newest.Seq); err != nil {
-		return err
-	}
-	if r.host == nil {
-		r.host = h // until the checkpoint is restored
-		r.hostSeq.Store(h.Head().Seq())
-	}
-	if h.Head().Hash != newest.Link {
-		return fmt.Errorf("replay from the checkpoint before arrives at another link at seq %d: %w", newest.Seq, errForked)
-	}
-	if err := n.sameState(ctx, h, newest); err != nil {
-		return err
-	}
-	// What was sealed must also restore to itself, else it is found out only by
-	// the replay that verifies the next one: one failover too late.
-	restored, err := n.restore(ctx, newest)
-	if err == nil {
-		err = n.sameState(ctx, restored, newest)
-	}
-	if err != nil {
-		return err
-	}
-	r.adopt(restored, newest.Seq)
-	r.verified[newest.Manifest] = true
-	return nil
-}
-
-// report tells the active, in the log, which checkpoints this member holds
-// durably and has verified, as long as the state machine does not know it.
-func (r *replica) report(ctx context.Context, refs []fsm.CheckpointRef) error {
-	me := r.n.g.cfg.Member
-	for i := range refs {
-		ref := &refs[i]
-		verified := r.verified[ref.Seal.Manifest]
-		if ref.HasDurable(me) && (!verified || ref.HasVerified(me)) || !r.n.g.checks.Complete(ref.Seal.Manifest) {
-			continue
-		}
-		rep := fsm.Report{Member: me, StoreID: r.n.g.id.StoreID, Seq: ref.Seal.Seq, Manifest: ref.Seal.Manifest, Verified: verified}
-		if err := r.n.g.sendReport(ctx, &rep); err != nil && !errors.Is(err, ErrNotActive) {
-			return fmt.Errorf("report to the active: %w", err)
-		}
-	}
-	return nil
-}
-
-// sendReport takes a sync report to the active, wherever that is.
-func (g *Group) sendReport(ctx context.Context, rep *fsm.Report) error {
-	if a, err := g.activation(); err == nil {
-		return a.report(ctx, rep)
-	}
-	active, self := g.Active()
-	if active == "" || self {
-		return g.notActive()
-	}
-	ctx, cancel := context.WithTimeout(ctx, g.cfg.CommitTimeout)
-	defer cancel()
-	return g.peers.report(ctx, active, rep)
 }

@@ -175,6 +175,9 @@ var scenarioVerbs = map[string]func(sc *scenario, args []string) string{
 		var words []string
 		for _, s := range res.Members {
 			w, _, _ := strings.Cut(s, ":")
+			if strings.HasPrefix(w, "restored") {
+				w = "behind"
+			}
 			words = append(words, w)
 		}
 		sort.Strings(words)
@@ -210,7 +213,10 @@ var scenarioVerbs = map[string]func(sc *scenario, args []string) string{
 	},
 	// session PRODUCER: the last number that the group has.
 	"session": func(sc *scenario, args []string) string {
-		last, known := sc.c.active().Session(args[0])
+		last, known, err := sc.c.active().Session(context.Background(), args[0])
+		if err != nil {
+			return kind(err)
+		}
 		return fmt.Sprintf("%d %v", last, map[bool]string{true: "known", false: "unknown"}[known])
 	},
 	// outputs N..M: from any member's disk.
@@ -254,7 +260,7 @@ var scenarioVerbs = map[string]func(sc *scenario, args []string) string{
 	},
 	"prove": func(sc *scenario, args []string) string {
 		h := sc.held[args[0]]
-		bundle, err := sc.c.active().Prove(context.Background(), h.Size)
+		bundle, err := proof(context.Background(), sc.c.active(), h.Size)
 		if err != nil {
 			return kind(err)
 		}

@@ -10,13 +10,14 @@ import (
 	"github.com/understudy-ha/understudy/host"
 )
 
-// seals makes a checkpoint each sync interval, when the journal grows too
-// long, and on demand. One at a time: a slow one skips intervals.
+// seals makes a checkpoint each sync interval, when the journal grows, and on
+// demand. One at a time: a slow one skips intervals.
 func (a *activation) seals() {
 	cfg := &a.n.g.cfg
 	tick := time.NewTicker(min(cfg.SyncInterval, time.Second))
 	defer tick.Stop()
-	last := time.Now()
+	last := time.Now().Add(-a.synced())
+	due := a.n.due
 	for {
 		select {
 		case <-a.ctx.Done():
@@ -25,19 +26,52 @@ func (a *activation) seals() {
 			seal, err := a.seal(a.ctx)
 			last = time.Now()
 			answer <- sealed{seal, err}
+			continue
+		case <-due:
+			if a.unsettled() >= 2 {
+				continue // one more would not shorten the journal sooner
+			}
 		case <-tick.C:
+			due = a.n.due
 			var long bool
 			a.n.machine.Read(func(s *fsm.State) { long = a.n.journalLong(s) })
 			if time.Since(last) < cfg.SyncInterval && !long {
 				continue
 			}
-			last = time.Now()
-			if _, err := a.seal(a.ctx); err != nil && a.ctx.Err() == nil {
-				a.n.log.Error("checkpoint failed", "err", err)
-				a.n.g.noteReason(fmt.Errorf("checkpoint failed: %w", err))
-			}
+		}
+		last = time.Now()
+		_, err := a.seal(a.ctx)
+		if err != nil && a.ctx.Err() == nil {
+			due = nil // until the next tick
+			a.n.log.Error("checkpoint failed", "err", err)
+			a.n.g.noteReason(fmt.Errorf("checkpoint failed: %w", err))
+		}
+		select {
+		case <-a.n.due: // meant before
+		default:
 		}
 	}
+}
+
+// unsettled is how many checkpoints are newer than the floor.
+func (a *activation) unsettled() (n int) {
+	a.n.machine.Read(func(s *fsm.State) {
+		floor := s.Floor()
+		for _, ref := range s.Checkpoints() {
+			if ref.Seal.Seq > floor {
+				n++
+			}
+		}
+	})
+	return n
+}
+
+// synced is how long ago the newest checkpoint was made, whoever was active
+// then: a group that loses its active time and again must not fall behind.
+func (a *activation) synced() time.Duration {
+	var at int64
+	a.n.machine.Read(func(s *fsm.State) { at = s.SyncedAt() })
+	return min(max(0, time.Duration(a.n.g.now()-at)), a.n.g.cfg.SyncInterval)
 }
 
 // seal captures the daemon's state between two entries, writes it to the
@@ -85,7 +119,7 @@ func (a *activation) seal(ctx context.Context) (chain.Seal, error) {
 	record := seal.Marshal()
 	_, err = a.record(ctx, func() (*fsm.Entry, *chain.Link, error) {
 		tip := a.host.Tip()
-		link := tip.Next(chain.Draft{Kind: chain.KindSeal, Term: a.term, Time: a.n.g.now(), Input: chain.RecordDigest(chain.KindSeal, record)})
+		link := tip.Next(chain.Draft{Kind: chain.KindSeal, Term: a.term, Time: a.clock.read(), Input: chain.RecordDigest(chain.KindSeal, record)})
 		return &fsm.Entry{Kind: fsm.SealEntry, Term: a.term, First: link.Seq, Record: record, Time: link.Time, Last: link.Hash()}, &link, nil
 	})
 	if err != nil {
@@ -104,7 +138,7 @@ func (a *activation) seal(ctx context.Context) (chain.Seal, error) {
 // report commits a sync report.
 func (a *activation) report(ctx context.Context, rep *fsm.Report) error {
 	_, err := a.record(ctx, func() (*fsm.Entry, *chain.Link, error) {
-		return &fsm.Entry{Kind: fsm.ReportEntry, Term: a.term, Record: rep.Marshal(), Time: a.n.g.now()}, nil, nil
+		return &fsm.Entry{Kind: fsm.ReportEntry, Term: a.term, Record: rep.Marshal(), Time: a.clock.read()}, nil, nil
 	})
 	return err
 }

@@ -357,15 +357,6 @@ func (s *sim) down(name string, power bool) {
 	}
 }
 
-func (s *sim) others(name string) (out []string) {
-	for _, o := range s.names {
-		if o != name {
-			out = append(out, o)
-		}
-	}
-	return out
-}
-
 // background runs an operation on the active that may end in any way.
 func (s *sim) background(op func(ctx context.Context, g *Group) error) {
 	name := s.leader()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"sync"
 	"time"
 
 	"github.com/understudy-ha/understudy/chain"
@@ -12,99 +11,25 @@ import (
 	"github.com/understudy-ha/understudy/host"
 )
 
-// seen is what each other member said last.
-type seen struct {
-	mu   sync.Mutex
-	last map[string]sighting
-}
-
-type sighting struct {
-	pos  position
-	at   time.Time
-	took time.Duration // until its newest answer
-	err  error         // of the newest try, nil if it answered
-}
-
-func (s *seen) put(member string, pos *position, took time.Duration, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.last == nil {
-		s.last = make(map[string]sighting)
-	}
-	v := s.last[member]
-	if v.err = err; err == nil {
-		v.pos, v.at, v.took = *pos, time.Now(), took
-	}
-	s.last[member] = v
-}
-
-func (s *seen) get(member string) (sighting, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	v, ok := s.last[member]
-	return v, ok
-}
-
-// ahead says whether a member that answers was beyond the position already.
-func (s *seen) ahead(seq uint64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, v := range s.last {
-		if v.err == nil && v.pos.Seq > seq {
-			return true
-		}
-	}
-	return false
-}
-
-// notes is what this member has to say about itself.
-type notes struct {
-	mu     sync.Mutex
-	reason string // newest failure, with its time
-	at     time.Time
-	health host.Health
-	load   float64
-	phases map[uint64]map[string]float64 // by term, of this member's own promotions
-}
-
-func (g *Group) noteReason(err error) {
-	g.notes.mu.Lock()
-	g.notes.reason, g.notes.at = err.Error(), time.Now()
-	g.notes.mu.Unlock()
-	g.changed.notify()
-}
-
-func (g *Group) noteHealth(h host.Health, load float64) {
-	g.notes.mu.Lock()
-	defer g.notes.mu.Unlock()
-	g.notes.health, g.notes.load = h, load
-}
-
-// maxNotedPromotions bounds the promotions whose phase times are remembered.
-const maxNotedPromotions = 256
-
-func (g *Group) notePromotion(term uint64, phases map[string]float64) {
-	g.notes.mu.Lock()
-	defer g.notes.mu.Unlock()
-	if g.notes.phases == nil || len(g.notes.phases) >= maxNotedPromotions {
-		g.notes.phases = make(map[uint64]map[string]float64)
-	}
-	g.notes.phases[term] = phases
-}
-
 // eligible says why this member may not be active, or nil.
 func (g *Group) eligible() error {
 	if q := g.quarantine.Load(); q != nil {
 		return *q
 	}
-	if s := g.sick.Load(); s != nil && time.Now().Before(s.until) {
-		return fmt.Errorf("%s recovers: %w", g.cfg.Member, s.err)
+	if err := g.recovering(); err != nil {
+		return err
 	}
 	if left := time.Until(time.Unix(0, g.hold.Load())); left > 0 {
 		return fmt.Errorf("%s stepped down and holds back for another %v", g.cfg.Member, left.Round(time.Millisecond))
 	}
 	if g.cfg.NeverActive {
 		return fmt.Errorf("%s is configured never to be active", g.cfg.Member)
+	}
+	if err := g.skewed(); err != nil {
+		return err
+	}
+	if err := g.barred(); err != nil {
+		return err
 	}
 	if r, ok := g.cfg.New().(host.Requirer); ok {
 		if met, missing := r.Requirements().MetBy(g.cfg.Capabilities); !met {
@@ -117,7 +42,7 @@ func (g *Group) eligible() error {
 // position is what this member says of itself, with the hash of the link at
 // seq if it has come so far.
 func (g *Group) position(seq uint64) *position {
-	pos := &position{Member: g.cfg.Member, Role: RoleJoining, Version: g.cfg.Version, Now: g.now(), Health: "healthy"}
+	pos := &position{Member: g.cfg.Member, Role: RoleJoining, Version: g.cfg.Version, Now: g.now(), Health: "healthy", Deaths: g.poison.Deaths()}
 	n := g.node.Load()
 	if n == nil {
 		return pos
@@ -136,6 +61,7 @@ func (g *Group) position(seq uint64) *position {
 	case seq == head.Seq():
 		pos.At = head.Hash
 	case seq < head.Seq():
+		g.archive.reach(seq + 1)
 		if l, err := g.hist.Link(seq); err == nil {
 			pos.At = l.Hash()
 		}
@@ -156,56 +82,14 @@ func (g *Group) position(seq uint64) *position {
 	g.notes.mu.Lock()
 	defer g.notes.mu.Unlock()
 	pos.Health, pos.Saturation = g.notes.health.String(), g.notes.load
+	pos.Promotion, pos.Phases = g.notes.newest, g.notes.phases[g.notes.newest]
 	return pos
-}
-
-// watchPeers asks every other member each second where it stands and compares
-// histories: a link that differs from this member's own is a fork, which stops
-// this member before it serves anything on it.
-func (g *Group) watchPeers() {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	for _, m := range g.cfg.Founding.Roster.Members {
-		if m.Name == g.cfg.Member {
-			continue
-		}
-		wg.Go(func() { g.watchPeer(m.Name) })
-	}
-}
-
-func (g *Group) watchPeer(member string) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		ctx, cancel := context.WithTimeout(g.ctx, 3*time.Second)
-		var mine chain.Head
-		if n := g.node.Load(); n != nil {
-			mine = n.head()
-		}
-		asked := time.Now()
-		pos, err := g.peers.position(ctx, member, mine.Link.Seq, 0)
-		took := time.Since(asked)
-		cancel()
-		before, known := g.seen.get(member)
-		g.seen.put(member, pos, took, err)
-		if err == nil && pos.Seq >= mine.Link.Seq && !pos.At.IsZero() && !mine.Hash.IsZero() && pos.At != mine.Hash {
-			g.fail(fmt.Errorf("at seq %d member %s has another link: %w: compare the members' chains before any of them serves again", mine.Link.Seq, member, errForked))
-		}
-		if !known || (before.err == nil) != (err == nil) || err == nil && before.pos.Role != pos.Role {
-			g.changed.notify()
-		}
-		select {
-		case <-tick.C:
-		case <-g.ctx.Done():
-			return
-		}
-	}
 }
 
 // Status is what this member knows of the group now.
 func (g *Group) Status() Status {
 	st := Status{Group: g.id.Group, Origin: g.id.Origin, Member: g.cfg.Member, Role: RoleJoining}
-	st.IO = IO{g.syncs.Load(), g.traffic.Sent.Load(), g.traffic.Received.Load()}
+	st.IO = IO{g.syncs.Load(), g.written.Load(), g.traffic.Sent.Load(), g.traffic.Received.Load()}
 	n := g.node.Load()
 	if n == nil {
 		return st
@@ -226,8 +110,8 @@ func (g *Group) Status() Status {
 	st.Daemon = g.daemonName()
 	if a := n.active.Load(); a != nil {
 		st.Active, st.ActiveSince, st.Queue = g.cfg.Member, a.since, int(a.intake.events.Load())
-	} else if leader, self := g.Active(); !self && leader == handoff.Member {
-		st.Active, st.ActiveSince = leader, time.Unix(0, handoff.Time)
+	} else if st.Active = n.known(); st.Active != "" {
+		st.ActiveSince = time.Unix(0, handoff.Time)
 	}
 	for _, m := range g.cfg.Founding.Roster.Members {
 		row := g.row(m.Name, head, refs, st.Active)
@@ -251,7 +135,8 @@ func (n *node) known() string {
 	}
 	var handoff chain.Handoff
 	n.machine.Read(func(s *fsm.State) { _, handoff, _ = s.Active() })
-	if leader, self := n.g.Active(); !self && leader == handoff.Member {
+	// Its handoff is committed in the term in which it leads: before, it promotes.
+	if leader, self := n.g.Active(); !self && leader == handoff.Member && n.raft.CurrentTerm() == handoff.Term {
 		return leader
 	}
 	return ""
@@ -298,6 +183,9 @@ func (g *Group) row(name string, head chain.Head, refs []fsm.CheckpointRef, acti
 		if s.err != nil {
 			row.State, row.Reason = "unreachable", s.err.Error()
 		}
+	}
+	if name == active && row.State == "" && pos.Role != RoleActive {
+		pos.Role, pos.Phase = RoleActive, "" // it was promoted after it was asked
 	}
 	row.Role, row.Term, row.Seq, row.Head = pos.Role, pos.Term, pos.Seq, pos.Head
 	row.Health, row.Saturation, row.Eligible, row.Version = pos.Health, pos.Saturation, pos.Eligible, pos.Version
@@ -348,6 +236,7 @@ func (g *Group) footers(st *Status) []string {
 	for _, r := range g.net.Refusals() {
 		out = append(out, "refused: "+r.String())
 	}
+	out = append(out, g.deathNotes()...)
 	if g.cfg.VerifySync == VerifyOff {
 		out = append(out, "verify_sync is off: a snapshot that does not restore faithfully is found only at a failover")
 	}

@@ -94,7 +94,7 @@ func (g *Group) seePromoted(ctx context.Context, member string, term uint64) (ui
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// target picks and checks the member that a switchover goes to.
+// target picks and checks the member to which the role goes.
 func (g *Group) target(ctx context.Context, to string) (string, error) {
 	if to == g.cfg.Member {
 		return to, &RefusedError{Reason: to + " is active already"}
@@ -200,7 +200,7 @@ func (g *Group) handOver(ctx context.Context, n *node, a *activation, to string)
 	// write for ever: this instance must not be active again.
 	n.log.Warn("leadership transfer failed; raft is restarted", "to", to, "err", err)
 	n.cancel(errRestart)
-	return false, &RefusedError{Reason: fmt.Sprintf("the leadership transfer failed (%v): this member restarts its part in the group", err)}
+	return false, &UncertainError{Reason: fmt.Sprintf("the leadership transfer failed (%v), and this member restarts its part in the group", err), Remedy: "see status for who is active"}
 }
 
 // drain shuts the intake and waits until nothing is in flight. What is queued
@@ -232,8 +232,8 @@ func (a *activation) undrain() {
 	a.daemon(a.ctx, "the end of a drain", func(h *host.Host) { h.Control(host.DrainFinish{}) })
 }
 
-// StepDown gives the active role to any standby. This member does not take it
-// back within hold.
+// StepDown gives the active role to any standby; if none may take it over it is
+// refused. This member does not take it back within hold.
 func (g *Group) StepDown(ctx context.Context, hold time.Duration) error {
 	a, err := g.activation()
 	if err != nil {
@@ -242,76 +242,15 @@ func (g *Group) StepDown(ctx context.Context, hold time.Duration) error {
 	if len(g.voters()) < 2 {
 		return &RefusedError{Reason: "there is no other member to take over"}
 	}
+	if _, err := g.target(ctx, ""); err != nil {
+		return err
+	}
 	g.hold.Store(time.Now().Add(hold).UnixNano())
 	if _, err := g.handOver(ctx, a.n, a, ""); err != nil {
-		g.hold.Store(0)
+		if !errors.Is(err, ErrUncertain) {
+			g.hold.Store(0)
+		}
 		return err
 	}
 	return nil
-}
-
-// Sync makes a checkpoint now and waits until every standby that answers has
-// restored it, or ctx ends.
-func (g *Group) Sync(ctx context.Context) (SyncResult, error) {
-	seal, err := g.sealOnDemand(ctx)
-	if err != nil {
-		return SyncResult{}, err
-	}
-	res := SyncResult{Seq: seal.Seq, Manifest: seal.Manifest, Bytes: seal.Size, Members: map[string]string{g.cfg.Member: "source"}}
-	for _, m := range g.voters() {
-		if m == g.cfg.Member {
-			continue
-		}
-		for {
-			pctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-			pos, err := g.peers.position(pctx, m, 0, 0)
-			cancel()
-			if err != nil {
-				res.Members[m] = "does not answer: " + err.Error()
-				break
-			}
-			if pos.Restored >= seal.Seq {
-				res.Members[m] = "synced"
-				break
-			}
-			res.Members[m] = fmt.Sprintf("restored seq %d, wants %d", pos.Restored, seal.Seq)
-			select {
-			case <-time.After(5 * time.Millisecond):
-				continue
-			case <-ctx.Done():
-			}
-			break
-		}
-	}
-	return res, nil
-}
-
-// sealOnDemand has the active's sealer make a checkpoint and returns the newest seal.
-func (g *Group) sealOnDemand(ctx context.Context) (chain.Seal, error) {
-	a, err := g.activation()
-	if err != nil {
-		return chain.Seal{}, err
-	}
-	answer := make(chan sealed, 1)
-	select {
-	case a.sealNow <- answer:
-	case <-a.ctx.Done():
-		return chain.Seal{}, g.notActive()
-	case <-ctx.Done():
-		return chain.Seal{}, context.Cause(ctx)
-	}
-	select {
-	case s := <-answer:
-		return s.seal, s.err
-	case <-a.ctx.Done():
-		return chain.Seal{}, g.notActive()
-	case <-ctx.Done():
-		return chain.Seal{}, context.Cause(ctx)
-	}
-}
-
-// sealed is the sealer's answer.
-type sealed struct {
-	seal chain.Seal
-	err  error
 }

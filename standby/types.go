@@ -124,6 +124,7 @@ type Status struct {
 // IO counts what a member did to its disk and its network since it was opened.
 type IO struct {
 	Syncs         uint64 `json:"fsyncs"`         // of its own files and of Raft's log and votes
+	WrittenBytes  uint64 `json:"written_bytes"`  // to them; the log of the store boltdb is not counted
 	SentBytes     uint64 `json:"sent_bytes"`     // to the other members, as on the wire
 	ReceivedBytes uint64 `json:"received_bytes"` // from them
 }
@@ -138,7 +139,7 @@ type Promotion struct {
 	Reason        string             `json:"reason"`
 	CheckpointSeq uint64             `json:"checkpoint_seq"`
 	Replayed      uint64             `json:"replayed"`
-	PhasesMillis  map[string]float64 `json:"phases_ms,omitempty"` // known to the promoted member while it runs
+	PhasesMillis  map[string]float64 `json:"phases_ms,omitempty"` // known to the members that ran then and since
 }
 
 // Phase is a named part of an operation and how long it took.

@@ -2,6 +2,7 @@ package standby
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync/atomic"
@@ -17,6 +18,16 @@ type sickness struct {
 	err   error
 	until time.Time
 }
+
+// recovering says that this member stalled not long ago, or nil.
+func (g *Group) recovering() error {
+	if s := g.sick.Load(); s != nil && time.Now().Before(s.until) {
+		return fmt.Errorf("%s %w: %w", g.cfg.Member, errRecovers, s.err)
+	}
+	return nil
+}
+
+var errRecovers = errors.New("recovers")
 
 // recovery is how many stall timeouts a member that stalled must be well
 // before it may be active again, and after how many it stops instead.
@@ -46,19 +57,21 @@ func (a *applying) stalled() time.Duration {
 // successor to stand for election. The daemon's own stalls are the leash's.
 func (n *node) watchdog() {
 	stall := n.g.cfg.StallTimeout
-	step := max(stall/8, time.Millisecond)
+	step := max(stall/4, time.Millisecond)
 	tick := time.NewTicker(step)
 	defer tick.Stop()
 	last := time.Now()
+	var stuck time.Time
 	for {
 		select {
 		case <-tick.C:
 		case <-n.ctx.Done():
 			return
 		}
+		stuck = n.unstick(stuck)
 		late := time.Since(last) - step
 		last = time.Now()
-		disk, apply := n.stores.Stalled(), n.applying.stalled()
+		disk, apply := n.stores.Stalled(), max(n.applying.stalled(), n.g.archive.writing.stalled())
 		switch {
 		case late > stall:
 			n.yield(fmt.Errorf("this process was not scheduled for %v", late.Round(time.Millisecond)))

@@ -34,6 +34,7 @@ func (d *sleepy) Process(ev chain.Event) ([][]byte, error) {
 }
 
 func (d *sleepy) Snapshot() ([]byte, error) { d.hang("snapshot"); return d.tally.Snapshot() }
+func (d *sleepy) Restore(b []byte) error    { d.hang("restore"); return d.tally.Restore(b) }
 func (d *sleepy) Query(q []byte) ([]byte, error) {
 	if string(q) == "hang" {
 		<-d.until
@@ -139,6 +140,75 @@ func TestStalledDiskEndsTheRole(t *testing.T) {
 		require.ErrorContains(t, old.eligible(), "recovers")
 		time.Sleep((recovery + 1) * old.cfg.StallTimeout)
 		require.NoError(t, old.eligible())
+		c.check()
+	})
+}
+
+// Members that stalled one after the other would rather not be active, but one
+// of them is when there is nobody else.
+func TestMembersThatRecoverServeIfNobodyElseDoes(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		c := newCluster(t, 3, newTally)
+		c.must("p", 1, "x")
+		for n := uint64(2); n <= 4; n++ {
+			old := c.active()
+			disk := c.members[old.cfg.Member].disk
+			disk.stall()
+			stopped := time.Now()
+			c.must("p", n, "y")
+			cfg := &old.cfg
+			require.Less(t, time.Since(stopped), 2*cfg.StallTimeout+3*(cfg.Heartbeat+cfg.Election), "round %d", n)
+			disk.repair()
+		}
+		c.check()
+	})
+}
+
+// A member that ends does not wait for what it asked one that hangs.
+func TestEndDoesNotWaitForAHangingMember(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		c := newCluster(t, 3, newTally)
+		c.must("p", 1, "x")
+		a := c.active()
+		for name, m := range c.members {
+			if name != a.cfg.Member {
+				m.disk.stall()
+				defer m.disk.repair()
+				break
+			}
+		}
+		c.must("p", 2, "y")
+		began := time.Now()
+		n := a.node.Load()
+		n.cancel(errRestart)
+		c.eventually("its Raft is another one", func() bool { return a.node.Load() != n })
+		require.Less(t, time.Since(began), 3*time.Second)
+	})
+}
+
+// A transfer of leadership that fails leaves a Raft that takes no entry any more
+// (hashicorp/raft issue 696): it is restarted, and the group goes on.
+func TestFailedTransferRestartsRaft(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		c := newCluster(t, 3, newTally)
+		c.must("p", 1, "x")
+		c.settled()
+		a := c.active()
+		var to string
+		for name := range c.members {
+			if name != a.cfg.Member {
+				to = name
+			}
+		}
+		c.members[to].disk.stall() // it cannot even vote for itself
+		n := a.node.Load()
+		moved, err := a.handOver(t.Context(), n, n.active.Load(), to)
+		require.False(t, moved)
+		require.ErrorIs(t, err, ErrUncertain, "the other one may still win")
+		require.ErrorContains(t, err, "restarts its part in the group")
+		c.must("p", 2, "y")
+		c.eventually("its Raft is another one", func() bool { return a.node.Load() != n })
+		c.members[to].disk.repair()
 		c.check()
 	})
 }

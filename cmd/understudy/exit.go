@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/understudy-ha/understudy/continuity"
 	"github.com/understudy-ha/understudy/standby"
@@ -26,6 +27,21 @@ type silent int
 
 func (silent) Error() string { return "" }
 
+// rejectedError: everything is recorded, but the daemon did not take all of it.
+type rejectedError struct {
+	events uint64
+	reason string // the first one's
+}
+
+func (e rejectedError) Error() string {
+	if e.events == 1 {
+		return "recorded as rejected by the daemon: " + e.reason
+	}
+	return fmt.Sprintf("%d events are recorded as rejected by the daemon, the first one: %s", e.events, e.reason)
+}
+
+const interrupted = 130
+
 func exitCode(ctx context.Context, err error) int {
 	var code silent
 	switch {
@@ -33,10 +49,12 @@ func exitCode(ctx context.Context, err error) int {
 		return 0
 	case errors.As(err, &code):
 		return int(code)
+	case errors.As(err, new(rejectedError)):
+		return 5
 	case errors.Is(err, standby.ErrUncertain):
 		return 4
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
-		return 130
+		return interrupted
 	case errors.Is(err, continuity.ErrUnverifiable):
 		return 6
 	case errors.Is(err, wire.ErrUnauthorized):

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,6 +58,9 @@ func initCommand(o *options) *cobra.Command {
 						return fmt.Errorf("--members: %s=%s is not name=host:port: %w", m.name, m.addr, err)
 					}
 					addr = net.JoinHostPort(host, "7700")
+					if slices.ContainsFunc(g.Members, func(o found.Member) bool { return o.API == addr && o.Name != m.name }) {
+						return fmt.Errorf("--api: clients would reach %s and another member at %s: give each member its own with --api %s=HOST:PORT", m.name, addr, m.name)
+					}
 				}
 				g.Members = append(g.Members, found.Member{Name: m.name, Peer: m.addr, API: addr})
 			}
@@ -163,12 +167,14 @@ func serveAPI(ctx context.Context, m *config.Member, g *standby.Group, log *slog
 	if err != nil {
 		return fmt.Errorf("%s: key api: %w", m.Path, err)
 	}
+	d := &door{Listener: l, max: callers(), log: log}
+	server.ConnState = d.state
 	failed := make(chan error, 1)
 	go func() {
 		if m.APICert != "" {
-			failed <- server.ServeTLS(l, m.APICert, m.APIKey)
+			failed <- server.ServeTLS(d, m.APICert, m.APIKey)
 		} else {
-			failed <- server.Serve(l)
+			failed <- server.Serve(d)
 		}
 	}()
 	log.Info("serving", "group", m.Group, "member", m.Member, "api", l.Addr().String(), "peers", m.Listen, "version", version())

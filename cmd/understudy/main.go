@@ -9,7 +9,7 @@
 //
 // Exit codes: 0 done; 1 wrong usage or a local error; 2 no member answered, or
 // an error there; 3 refused, nothing changed; 4 outcome unknown; 5 done in
-// part; 6 a proof failed; 7 not allowed; 8 a drill found something lost or
+// part, or events recorded as rejected; 6 a proof failed; 7 not allowed; 8 a drill found something lost or
 // doubled; 10 the group has no active, was late in a drill, or has a timing that is
 // too tight; 130 interrupted.
 package main
@@ -41,10 +41,14 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 	c.SetOut(out)
 	c.SetErr(errs)
 	err := c.ExecuteContext(ctx)
-	if err != nil && !errors.As(err, new(silent)) {
+	code := exitCode(ctx, err)
+	switch {
+	case code == interrupted:
+		fmt.Fprintln(errs, "understudy: interrupted")
+	case err != nil && !errors.As(err, new(silent)):
 		fmt.Fprintln(errs, "understudy:", err)
 	}
-	return exitCode(ctx, err)
+	return code
 }
 
 func newRoot() *cobra.Command {
@@ -71,6 +75,12 @@ func newRoot() *cobra.Command {
 	add("operate", statusCommand(o), historyCommand(o), syncCommand(o), switchoverCommand(o), stepDownCommand(o), tuneCommand(o))
 	add("trust", headCommand(o), proveCommand(o), verifyCommand(o), drillCommand(o), benchCommand(o))
 	root.AddCommand(versionCommand(o), benchMemberCommand(o), benchFloorCommand())
+	root.InitDefaultCompletionCmd()
+	if c, _, err := root.Find([]string{"completion"}); err == nil {
+		c.RunE = func(*cobra.Command, []string) error {
+			return errors.New("for which shell? Give bash, zsh, fish or powershell")
+		}
+	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fmt.Errorf("%w: see %s --help", err, c.CommandPath())
 	})

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
@@ -33,13 +32,30 @@ func headCommand(o *options) *cobra.Command {
 				if err != nil {
 					return remote(err)
 				}
-				return save(c.OutOrStdout(), file, b)
+				return o.save(c.OutOrStdout(), "head", file, b)
 			})
 		},
 	}
 	c.Flags().Uint64Var(&size, "size", 0, "of the history at this size (default: now)")
 	c.Flags().StringVar(&file, "file", "", "write it to a file")
 	return c
+}
+
+// save writes to a file or prints. For a machine it says what was written.
+func (o *options) save(w io.Writer, what, file string, b []byte) error {
+	asJSON, err := o.json()
+	switch {
+	case err != nil:
+		return err
+	case !asJSON:
+		return save(w, file, b)
+	case file == "":
+		return writeJSON(w, map[string]string{what: string(b)})
+	}
+	if err := save(w, file, b); err != nil {
+		return err
+	}
+	return writeJSON(w, map[string]any{"file": file, "bytes": len(b)})
 }
 
 // save writes to a file, whole or not at all, or to w.
@@ -74,7 +90,7 @@ func proveCommand(o *options) *cobra.Command {
 				if err != nil {
 					return remote(err)
 				}
-				return save(c.OutOrStdout(), file, b)
+				return o.save(c.OutOrStdout(), "proof", file, b)
 			})
 		},
 	}
@@ -84,24 +100,16 @@ func proveCommand(o *options) *cobra.Command {
 	return c
 }
 
-const maxSmallFile = 64 << 10
+// maxHeadFile bounds a file with a head line, in bytes.
+const maxHeadFile = 4 << 10
 
-func readSmall(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxSmallFile+1))
-	if err == nil && len(b) > maxSmallFile {
-		err = fmt.Errorf("%s is longer than %d bytes, which no head or proof is", path, maxSmallFile)
-	}
-	return b, err
+func readFile(path string, most int64) ([]byte, error) {
+	return durable.OS(filepath.Dir(path)).ReadFile(filepath.Base(path), most)
 }
 
 // sizeOf reads the size of a head line without knowing the group.
 func sizeOf(path string) (uint64, error) {
-	b, err := readSmall(path)
+	b, err := readFile(path, maxHeadFile)
 	if err != nil {
 		return 0, err
 	}
@@ -157,7 +165,7 @@ func verify(head, founding, origin string, proofs []string) (continuity.Verdict,
 			return none, fmt.Errorf("%w: %s is of the group with origin %s, not %s", continuity.ErrUnverifiable, founding, f.Origin(), want)
 		}
 	}
-	b, err := readSmall(head)
+	b, err := readFile(head, maxHeadFile)
 	if err != nil {
 		return none, err
 	}
@@ -165,18 +173,15 @@ func verify(head, founding, origin string, proofs []string) (continuity.Verdict,
 	if err != nil {
 		return none, fmt.Errorf("%s: %w", head, err)
 	}
-	var bundles [][]byte
+	var proof []byte
 	for _, p := range proofs {
-		b, err := readSmall(p)
+		b, err := readFile(p, client.MaxProof+continuity.MaxBundle)
 		if err != nil {
 			return none, err
 		}
-		bundles = append(bundles, b)
+		proof = append(proof, b...)
 	}
-	if len(bundles) == 1 {
-		return continuity.Verify(bundles[0], held, f)
-	}
-	return continuity.VerifyChain(bundles, held, f)
+	return continuity.Verify(proof, held, f)
 }
 
 func verdictJSON(v *continuity.Verdict) any {

@@ -23,7 +23,7 @@ func deliverCommand(o *options) *cobra.Command {
 	var quiet bool
 	c := &cobra.Command{
 		Use: "deliver [EVENT]", Short: "deliver an event, or one for each line of a file",
-		Long:    "Deliver sends its argument, or each line of --file or standard input, as an\nevent. With --producer each event is applied exactly once, whatever fails on the\nway: it is sent again until it has its receipt. Without, an event whose outcome\nis not known is not sent again, and the exit code is 4.\n\nThe time-out counts from the last progress.",
+		Long:    "Deliver sends its argument, or each line of --file or standard input, as an\nevent. With --producer each event is applied exactly once, whatever fails on the\nway: it is sent again until it has its receipt. Without, an event whose outcome\nis not known is not sent again, and the exit code is 4. Lines are sent as they\nare, empty ones too. Events that the daemon rejects are recorded, and the exit\ncode is 5.\n\nThe time-out counts from the last progress.",
 		Example: "  understudy deliver --producer till-7 'transfer alice bob 30'\n  understudy deliver --producer import --file events.txt",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -72,6 +72,7 @@ func (o *options) deliver(c *cobra.Command, in io.Reader, producer string, quiet
 	defer out.Flush()
 	var sum tally
 	var first error
+	var reason string // of the first event that was rejected
 	sent := 0
 	pending := make(chan *client.Pending, 512)
 	printed := make(chan struct{})
@@ -88,13 +89,16 @@ func (o *options) deliver(c *cobra.Command, in io.Reader, producer string, quiet
 			r, err := p.Wait(wait)
 			if err != nil && wait.Err() != nil {
 				cancel(context.Cause(wait)) // nothing moves: stop sending, and see what became of it
-				r, err = p.Wait(context.Background())
+				if r, err = p.Wait(context.Background()); err != nil && c.Context().Err() == nil {
+					err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+				}
 			}
 			stop()
-			if e := sum.add(out, &r, err, asJSON, quiet); e == nil && single && (r.Rejected || r.Refused) {
-				first = &standby.RefusedError{Reason: "recorded as rejected: " + r.Reason}
-			} else if e != nil && first == nil {
+			if e := sum.add(out, &r, err, asJSON, quiet); e != nil && first == nil {
 				first = e
+			}
+			if reason == "" && (r.Rejected || r.Refused) {
+				reason = r.Reason
 			}
 		}
 	}()
@@ -132,6 +136,9 @@ func (o *options) deliver(c *cobra.Command, in io.Reader, producer string, quiet
 		json.NewEncoder(out).Encode(map[string]any{"sum": sum})
 	} else if !single || quiet {
 		fmt.Fprintf(out, "%d committed (%d of them rejected by the daemon, %d duplicates), %d failed, %d uncertain\n", sum.Committed, sum.Rejected, sum.Duplicates, sum.Failed, sum.Uncertain)
+	}
+	if first == nil && sum.Rejected > 0 {
+		return rejectedError{sum.Rejected, reason}
 	}
 	return remote(first)
 }

@@ -74,7 +74,7 @@ func (e *embedded) usage(context.Context) (usage, error) {
 	u, err := usageOf(os.Getpid())
 	for _, g := range e.groups {
 		io := g.Status().IO
-		u.sent, u.syncs = u.sent+io.SentBytes, u.syncs+io.Syncs
+		u.written, u.sent, u.syncs = u.written+io.WrittenBytes, u.sent+io.SentBytes, u.syncs+io.Syncs
 	}
 	return u, err
 }

@@ -41,6 +41,7 @@ type floor struct {
 	stores  interface{ Close() error }
 	traffic peernet.Traffic
 	syncs   atomic.Uint64
+	written atomic.Uint64
 }
 
 // openFloor starts a member. cfg is that of the product's member in its place.
@@ -81,7 +82,7 @@ func openFloor(kind string, cfg *standby.Config) (_ *floor, err error) {
 			return nil, err
 		}
 	case Single, Packed:
-		s, err := raftstore.Open(filepath.Join(cfg.Dir, "raft"), raftstore.Options{Store: raftstore.Kind(cfg.Store), Syncs: &f.syncs})
+		s, err := raftstore.Open(filepath.Join(cfg.Dir, "raft"), raftstore.Options{Store: raftstore.Kind(cfg.Store), Syncs: &f.syncs, Written: &f.written})
 		if err != nil {
 			return nil, err
 		}
@@ -108,14 +109,9 @@ func openFloor(kind string, cfg *standby.Config) (_ *floor, err error) {
 // productRaft is how the product sets Raft: see raftConfig in package standby,
 // with the defaults of its configuration.
 func productRaft(cfg *standby.Config) *raft.Config {
-	c := raft.DefaultConfig()
-	c.LocalID = raft.ServerID(cfg.Member)
+	c := raftstore.Config(cfg.Member)
 	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = time.Second, time.Second, 500*time.Millisecond
-	c.CommitTimeout = 50 * time.Millisecond
-	c.MaxAppendEntries = 16
-	c.SnapshotInterval, c.SnapshotThreshold, c.TrailingLogs = 30*time.Second, 8192, 10_240
-	c.BatchApplyCh = false
-	c.NoLegacyTelemetry = true
+	c.SnapshotInterval, c.SnapshotThreshold, c.TrailingLogs = 10*time.Second, 8192, 10_240
 	c.Logger = hclog.NewNullLogger()
 	return c
 }
@@ -150,9 +146,9 @@ func (f *floor) call(ctx context.Context, batch [][]byte) error {
 
 func (f *floor) leads() bool { return f.raft.State() == raft.Leader }
 
-// counted is what the kernel does not tell.
+// counted is what the kernel does not tell, or not as it is.
 func (f *floor) counted() usage {
-	return usage{sent: f.traffic.Sent.Load(), syncs: f.syncs.Load()}
+	return usage{written: f.written.Load(), sent: f.traffic.Sent.Load(), syncs: f.syncs.Load()}
 }
 
 func (f *floor) close() error {

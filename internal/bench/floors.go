@@ -210,7 +210,7 @@ func (s *floorEmbedded) usage(context.Context) (usage, error) {
 	u, err := usageOf(os.Getpid())
 	for _, f := range s.members {
 		c := f.counted()
-		u.sent, u.syncs = u.sent+c.sent, u.syncs+c.syncs
+		u.written, u.sent, u.syncs = u.written+c.written, u.sent+c.sent, u.syncs+c.syncs
 	}
 	return u, err
 }

@@ -15,8 +15,8 @@ import (
 // A floor's load comes over the plainest protocol there is: a batch is its
 // number of events (4 bytes) and each event's length (4 bytes) and bytes; the
 // answer is one byte, 1 if it is committed. A batch of no events asks how the
-// member is: the answer is 1 if it leads, the bytes that it sent to the others
-// and its fsyncs (8 bytes each). Numbers are big-endian.
+// member is: the answer is 1 if it leads, the bytes that it wrote to files and sent
+// to the others, and its fsyncs (8 bytes each). Numbers are big-endian.
 
 // serveFloor answers on a listener until it is closed.
 func serveFloor(l net.Listener, f *floor) {
@@ -42,8 +42,11 @@ func serveConn(c net.Conn, f *floor) error {
 		}
 		if n == 0 {
 			u := f.counted()
-			answer := binary.BigEndian.AppendUint64([]byte{flag(f.leads())}, u.sent)
-			if _, err := c.Write(binary.BigEndian.AppendUint64(answer, u.syncs)); err != nil {
+			answer := []byte{flag(f.leads())}
+			for _, v := range []uint64{u.written, u.sent, u.syncs} {
+				answer = binary.BigEndian.AppendUint64(answer, v)
+			}
+			if _, err := c.Write(answer); err != nil {
 				return err
 			}
 			continue
@@ -117,9 +120,10 @@ func (f *floorConn) call(ctx context.Context, batch [][]byte) error {
 // ask tells whether the member leads, and what it has used.
 func (f *floorConn) ask(ctx context.Context) (leads bool, u usage, err error) {
 	f.buf = append(f.buf[:0], 0, 0, 0, 0)
-	var answer [17]byte
+	var answer [25]byte
 	err = f.exchange(ctx, answer[:])
-	return answer[0] == 1, usage{sent: binary.BigEndian.Uint64(answer[1:]), syncs: binary.BigEndian.Uint64(answer[9:])}, err
+	v := func(i int) uint64 { return binary.BigEndian.Uint64(answer[1+8*i:]) }
+	return answer[0] == 1, usage{written: v(0), sent: v(1), syncs: v(2)}, err
 }
 
 func (f *floorConn) exchange(ctx context.Context, answer []byte) error {

@@ -148,7 +148,7 @@ func (s *processes) usage(ctx context.Context) (sum usage, err error) {
 		if err != nil {
 			return sum, fmt.Errorf("member %s: %w", m.name, err)
 		}
-		u.sent, u.syncs = st.IO.SentBytes, st.IO.Syncs
+		u.written, u.sent, u.syncs = st.IO.WrittenBytes, st.IO.SentBytes, st.IO.Syncs
 		sum = sum.plus(u)
 	}
 	return sum, nil

@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"slices"
 	"time"
+
+	"github.com/understudy-ha/understudy/standby"
 )
 
 // Result is one measured case. Latencies are in microseconds; what is counted
@@ -33,7 +35,7 @@ type Result struct {
 	CPU     float64 `json:"cpu_us_per_event"` // embedded: the load included
 	LoadCPU float64 `json:"load_cpu_us_per_event,omitempty"`
 	RSS     float64 `json:"rss_mb"`                     // the largest member; embedded: all members and the load
-	Written float64 `json:"disk_bytes_per_event"`       // pages made dirty
+	Written float64 `json:"disk_bytes_per_event"`       // as written, not as the kernel counts it
 	Sent    float64 `json:"peer_sent_bytes_per_event"`  // between the members, on the wire
 	Syncs   float64 `json:"fsyncs_per_event,omitempty"` // 0: not counted
 
@@ -70,6 +72,9 @@ func (c *Case) result(name string, t *tally, d time.Duration, members, load usag
 	n, store := float64(t.events), string(c.Store)
 	if name == Stock {
 		store = "raft-boltdb, bare"
+	}
+	if c.Store == standby.RaftStoreBolt || name == Stock {
+		members.written = 0 // it writes its log by itself
 	}
 	return Result{
 		Name: name, Path: c.Path, Store: store, Payload: c.Payload, Concurrency: c.Concurrency, Batch: c.Batch, Members: c.Members, Rate: c.Rate, Runs: 1,

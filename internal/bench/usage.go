@@ -7,7 +7,7 @@ import "time"
 type usage struct {
 	cpu     time.Duration
 	rss     uint64 // bytes now; of several processes the largest
-	written uint64 // bytes that went towards the disk
+	written uint64 // bytes to files; the kernel's count has whole large pages
 	sent    uint64 // bytes to the other members, as on the wire
 	syncs   uint64
 }

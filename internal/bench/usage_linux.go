@@ -30,15 +30,6 @@ func usageOf(pid int) (u usage, err error) {
 	}
 	u.cpu = time.Duration(number(f[11])+number(f[12])) * tick // utime, stime
 	u.rss = number(f[21]) * uint64(os.Getpagesize())
-	io, err := os.ReadFile(dir + "io")
-	if err != nil {
-		return u, nil // not allowed in some containers
-	}
-	for line := range strings.Lines(string(io)) {
-		if v, ok := strings.CutPrefix(line, "write_bytes: "); ok {
-			u.written = number(strings.TrimSpace(v))
-		}
-	}
 	return u, nil
 }
 

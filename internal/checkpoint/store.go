@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/understudy-ha/understudy/chain"
@@ -20,11 +21,25 @@ import (
 type Store struct {
 	fs durable.FS
 	mu sync.Mutex // one writer or collector at a time
+
+	seenMu sync.Mutex
+	seen   map[chain.Hash]bool // chunks that were whole when this process last read or wrote them
 }
 
-// Open opens or makes the store.
+// Open opens or makes the store, and removes what a kill in the middle of a
+// write has left.
 func Open(fs durable.FS) (*Store, error) {
-	return &Store{fs: fs}, errors.Join(fs.MkdirAll("chunks"), fs.MkdirAll("manifests"))
+	var errs []error
+	for _, dir := range []string{"chunks", "manifests"} {
+		names, err := fs.List(dir)
+		errs = append(errs, fs.MkdirAll(dir), err)
+		for _, n := range names {
+			if strings.Contains(n, ".tmp") {
+				errs = append(errs, fs.Remove(dir+"/"+n))
+			}
+		}
+	}
+	return &Store{fs: fs, seen: make(map[chain.Hash]bool)}, errors.Join(errs...)
 }
 
 // Close has nothing to close.
@@ -76,13 +91,30 @@ func (s *Store) PutManifest(digest chain.Hash, b []byte) error {
 // Chunk reads a chunk.
 func (s *Store) Chunk(h chain.Hash) ([]byte, error) {
 	b, err := s.fs.ReadFile(chunkName(h), ChunkSize)
-	if err != nil {
+	if err == nil && chunkHash(b) != h {
+		err = fmt.Errorf("chunk %.8s: %w", h, durable.ErrDamaged)
+	}
+	if s.note(h, err == nil); err != nil {
 		return nil, err
 	}
-	if chunkHash(b) != h {
-		return nil, fmt.Errorf("chunk %.8s: %w", h, durable.ErrDamaged)
-	}
 	return b, nil
+}
+
+// note keeps in mind whether a chunk is here and whole.
+func (s *Store) note(h chain.Hash, whole bool) {
+	s.seenMu.Lock()
+	defer s.seenMu.Unlock()
+	if whole {
+		s.seen[h] = true
+	} else {
+		delete(s.seen, h)
+	}
+}
+
+func (s *Store) wasWhole(h chain.Hash) bool {
+	s.seenMu.Lock()
+	defer s.seenMu.Unlock()
+	return s.seen[h]
 }
 
 // PutChunk stores a chunk durably, if it is the one named.
@@ -90,15 +122,26 @@ func (s *Store) PutChunk(h chain.Hash, b []byte) error {
 	if len(b) > ChunkSize || chunkHash(b) != h {
 		return fmt.Errorf("the %d bytes are not chunk %.8s", len(b), h)
 	}
-	return s.fs.WriteFile(chunkName(h), b)
+	err := s.fs.WriteFile(chunkName(h), b)
+	s.note(h, err == nil)
+	return err
 }
 
 // Missing lists the chunks of a manifest that are not here or not whole.
 func (s *Store) Missing(m *Manifest) []chain.Hash {
+	return s.missing(m, func(chain.Hash) bool { return false })
+}
+
+// Lacking is Missing that does not read again what this process has found whole
+// before. Who then reads a chunk that was damaged since gets an error, and
+// Lacking lists the chunk from then on.
+func (s *Store) Lacking(m *Manifest) []chain.Hash { return s.missing(m, s.wasWhole) }
+
+func (s *Store) missing(m *Manifest, known func(chain.Hash) bool) []chain.Hash {
 	var missing []chain.Hash
 	seen := make(map[chain.Hash]bool)
 	for _, h := range m.Chunks {
-		if seen[h] {
+		if seen[h] || known(h) {
 			continue
 		}
 		seen[h] = true
@@ -201,6 +244,7 @@ func (w *Writer) flush() error {
 		if err := w.s.fs.WriteFile(chunkName(h), w.buf); err != nil {
 			return err
 		}
+		w.s.note(h, true)
 	}
 	w.m.Chunks = append(w.m.Chunks, h)
 	w.m.Size += uint64(len(w.buf))
@@ -269,6 +313,7 @@ func (s *Store) Collect(keep []chain.Hash) error {
 		errs = append(errs, err)
 		for _, h := range names {
 			if !x.keep[h] {
+				s.note(h, false)
 				errs = append(errs, s.fs.Remove(x.dir+"/"+h.String()))
 			}
 		}

@@ -80,6 +80,40 @@ func TestDamagedChunksAreMissing(t *testing.T) {
 	require.ErrorIs(t, err, durable.ErrDamaged)
 }
 
+// What was found whole is not read again, until reading it shows that it is
+// damaged; what was collected is missing again.
+func TestLacking(t *testing.T) {
+	fs := durable.NewMem().Sub("c")
+	s, err := checkpoint.Open(fs)
+	require.NoError(t, err)
+	m, d := write(t, s, bytes.Repeat([]byte("state"), 500_000))
+	spoil := func(i int) {
+		f, err := fs.Open("chunks/"+m.Chunks[i].String(), false)
+		require.NoError(t, err)
+		_, err = f.WriteAt([]byte{'!'}, 1000)
+		require.NoError(t, err)
+	}
+	require.Empty(t, s.Lacking(m))
+	whole, err := s.Chunk(m.Chunks[1])
+	require.NoError(t, err)
+	spoil(1)
+	require.Empty(t, s.Lacking(m))
+	r, _, err := s.State(d)
+	require.NoError(t, err)
+	_, err = io.ReadAll(r)
+	require.ErrorIs(t, err, durable.ErrDamaged)
+	require.Equal(t, m.Chunks[1:2], s.Lacking(m))
+	require.NoError(t, s.PutChunk(m.Chunks[1], whole))
+	require.Empty(t, s.Lacking(m))
+
+	spoil(2)
+	s, err = checkpoint.Open(fs)
+	require.NoError(t, err)
+	require.Equal(t, m.Chunks[2:3], s.Lacking(m), "another process begins with reading")
+	require.NoError(t, s.Collect(nil))
+	require.Equal(t, s.Missing(m), s.Lacking(m))
+}
+
 func TestCollect(t *testing.T) {
 	s, err := checkpoint.Open(durable.NewMem().Sub("c"))
 	require.NoError(t, err)
@@ -94,4 +128,24 @@ func TestCollect(t *testing.T) {
 	m, err := s.Manifest(b)
 	require.NoError(t, err)
 	require.Empty(t, s.Missing(m))
+}
+
+// What a kill in the middle of a write leaves behind goes at the next start;
+// checkpoints stay.
+func TestLeftoversAreRemoved(t *testing.T) {
+	fs := durable.OS(t.TempDir())
+	s, err := checkpoint.Open(fs)
+	require.NoError(t, err)
+	_, d := write(t, s, []byte("state"))
+	for _, dir := range []string{"chunks", "manifests"} {
+		require.NoError(t, fs.WriteFile(dir+"/"+chain.Hash{1}.String()+".tmp123456", make([]byte, checkpoint.ChunkSize)))
+	}
+	s, err = checkpoint.Open(fs)
+	require.NoError(t, err)
+	for _, dir := range []string{"chunks", "manifests"} {
+		names, err := fs.List(dir)
+		require.NoError(t, err)
+		require.Len(t, names, 1)
+	}
+	require.True(t, s.Complete(d))
 }

@@ -9,11 +9,11 @@ import (
 	"github.com/understudy-ha/understudy/internal/durable"
 )
 
-// Every way to the disk is counted, and nothing else.
+// Every way to the disk and every byte is counted, and nothing else.
 func TestCountSeesEverySync(t *testing.T) {
-	var n atomic.Uint64
+	var n, written atomic.Uint64
 	mem := durable.NewMem()
-	fs := durable.Count(mem.Sub("root"), &n).Sub("d")
+	fs := durable.Count(mem.Sub("root"), &n, &written).Sub("d")
 	require.NoError(t, fs.MkdirAll("."))
 	f, err := fs.Open("f", true)
 	require.NoError(t, err)
@@ -25,5 +25,7 @@ func TestCountSeesEverySync(t *testing.T) {
 	require.Equal(t, uint64(2), n.Load())
 	require.NoError(t, fs.WriteFile("g", []byte("y")))
 	require.NoError(t, fs.Rename("g", "h"))
-	require.Equal(t, uint64(6), n.Load())
+	require.NoError(t, f.Datasync())
+	require.Equal(t, uint64(7), n.Load())
+	require.Equal(t, uint64(2), written.Load())
 }

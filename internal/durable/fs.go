@@ -26,19 +26,21 @@ type File interface {
 	Truncate(size int64) error
 	Allocate(size int64) error // makes it that large, of zeros, with room on the disk
 	Sync() error
-	Datasync() error // Sync, but for times; enough for bytes written within the size
+	Datasync() error           // Sync, but for times; enough for bytes written within the size
+	WriteBack(off, size int64) // has the system begin to write these bytes; promises nothing
 }
 
 // FS is a directory. Names are relative and use slashes. Files are made with
 // mode 0600, directories with 0700.
 type FS interface {
 	Open(name string, create bool) (File, error)
+	Scratch(name string, size int64) (Scratch, error) // made if it is not there; its content stays
 	ReadFile(name string, max int64) ([]byte, error)
 	WriteFile(name string, data []byte) error // atomic and durable
 	Rename(from, to string) error             // durable
 	Remove(name string) error
 	RemoveAll(name string) error
-	MkdirAll(name string) error
+	MkdirAll(name string) error        // durable
 	List(dir string) ([]string, error) // sorted names; none if dir is not there
 	SyncDir(dir string) error
 	Sub(dir string) FS
@@ -47,6 +49,11 @@ type FS interface {
 
 // ErrDamaged: bytes on disk are not those that were written.
 var ErrDamaged = errors.New("damaged on disk")
+
+// ErrUnsure: after a failed fsync or rename only what is read again after a
+// restart says what is on the disk. The kernel may have dropped what was
+// written, and the next fsync then succeeds.
+var ErrUnsure = errors.New("it is not known what is on the disk")
 
 // ErrTooLarge: a file is larger than its reader allows.
 var ErrTooLarge = errors.New("file too large")
@@ -139,9 +146,28 @@ func (o osFS) Rename(from, to string) error {
 
 func (o osFS) Remove(name string) error    { return os.Remove(o.path(name)) }
 func (o osFS) RemoveAll(name string) error { return os.RemoveAll(o.path(name)) }
-func (o osFS) MkdirAll(name string) error  { return os.MkdirAll(o.path(name), 0o700) }
 func (o osFS) SyncDir(dir string) error    { return syncDir(o.path(dir)) }
 func (o osFS) Sub(dir string) FS           { return osFS{o.path(dir)} }
+
+func (o osFS) MkdirAll(name string) error {
+	path := o.path(name)
+	var missing []string
+	for dir := path; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
+			break
+		}
+		missing = append(missing, dir)
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return err
+	}
+	for _, dir := range missing {
+		if err := syncDir(filepath.Dir(dir)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 func (o osFS) List(dir string) ([]string, error) {
 	es, err := os.ReadDir(o.path(dir))

@@ -153,6 +153,7 @@ func (f *memFile) Sync() error {
 
 func (f *memFile) Allocate(size int64) error { return f.Truncate(size) }
 func (f *memFile) Datasync() error           { return f.Sync() }
+func (f *memFile) WriteBack(off, size int64) {}
 func (f *memFile) Close() error              { return nil }
 
 func (f memFS) Open(name string, create bool) (File, error) {

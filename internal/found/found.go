@@ -93,6 +93,7 @@ func (g *Group) validate() error {
 		}
 		if names[m.Name] {
 			bad("member %q is there twice: give each its own name", m.Name)
+			continue
 		}
 		names[m.Name] = true
 		for what, a := range map[string]string{"peer": m.Peer, "client": m.API} {

@@ -28,6 +28,7 @@ type Store struct {
 	links, hashes, records, index durable.File
 	size                          atomic.Uint64
 	edge                          chain.Frontier // over all links; the writer's
+	buf                           []byte         // writer's, for what is written next
 	recEnd                        int64          // writer's
 	idxN                          atomic.Int64
 	origin                        chain.Origin
@@ -39,8 +40,9 @@ const (
 	maxRecord = 1 << 20
 )
 
-// Open opens or makes the store of a chain. Links whose hashes are not whole,
-// as a crash leaves them, are cut.
+// Open opens or makes the store of a chain. Links whose hashes are not whole, as
+// a crash or damage leaves them, get them again as far as the links are whole;
+// what is behind is cut.
 func Open(fs durable.FS, origin chain.Origin) (*Store, error) {
 	if err := fs.MkdirAll("."); err != nil {
 		return nil, err
@@ -51,6 +53,7 @@ func Open(fs durable.FS, origin chain.Origin) (*Store, error) {
 		if *f, err = fs.Open(name, true); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
+		*f = durable.Steady(*f)
 	}
 	if err := fs.SyncDir("."); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -79,7 +82,16 @@ func (s *Store) recover() error {
 		return err
 	}
 	s.idxN.Store(ni / idxSize)
-	return s.cut(uint64(n))
+	s.size.Store(uint64(n))
+	edge, err := s.readEdge(uint64(n))
+	if err != nil {
+		return err
+	}
+	whole, err := s.walk(uint64(n), uint64(nl/chain.LinkSize), &edge, s.putHashes)
+	if err != nil {
+		return err
+	}
+	return s.cut(whole)
 }
 
 // Size is the number of links.
@@ -87,14 +99,22 @@ func (s *Store) Size() uint64 { return s.size.Load() }
 
 // Append adds the next links. It does not sync.
 func (s *Store) Append(links []chain.Link) error {
+	edge, tree := s.edge, make([]chain.Hash, 0, 2*len(links)) // a tree of n leaves has n-1 nodes above them
+	for i := range links {
+		tree = edge.Grow(chain.LeafHash(&links[i]), tree)
+	}
+	return s.AppendTree(links, tree)
+}
+
+// AppendTree is Append for links of which it is known what the tree stores with
+// them, as [chain.Frontier.Grow] gives it: they are not hashed again.
+func (s *Store) AppendTree(links []chain.Link, tree []chain.Hash) error {
 	if len(links) == 0 {
 		return nil
 	}
-	size := s.size.Load()
-	buf := make([]byte, 0, len(links)*chain.LinkSize)
-	edge, hs := s.edge, make([]byte, 0, len(links)*2*32) // a tree of n leaves has n-1 nodes above them
-	var stored []chain.Hash
-	first := tlog.StoredHashIndex(0, int64(size))
+	size, edge := s.size.Load(), s.edge
+	at, hashes, whole := tlog.StoredHashIndex(0, int64(size)), tree, true
+	buf := s.buf[:0]
 	for i := range links {
 		l := &links[i]
 		if l.Seq != size+uint64(i) || l.Origin != s.origin {
@@ -102,15 +122,22 @@ func (s *Store) Append(links []chain.Link) error {
 		}
 		b := l.Bytes()
 		buf = append(buf, b[:]...)
-		stored = edge.Grow(chain.LeafHash(l), stored[:0])
-		for _, h := range stored {
-			hs = append(hs, h[:]...)
+		if tree, whole = edge.Take(tree); !whole {
+			break
 		}
+	}
+	if !whole || len(tree) > 0 {
+		return fmt.Errorf("%d hashes are not those that the tree stores with %d links after %d", len(hashes), len(links), size)
 	}
 	if _, err := s.links.WriteAt(buf, int64(size)*chain.LinkSize); err != nil {
 		return err
 	}
-	if _, err := s.hashes.WriteAt(hs, first*32); err != nil {
+	buf = buf[:0]
+	for i := range hashes {
+		buf = append(buf, hashes[i][:]...)
+	}
+	s.buf = buf
+	if _, err := s.hashes.WriteAt(buf, at*32); err != nil {
 		return err
 	}
 	s.edge = edge
@@ -133,16 +160,21 @@ func (s *Store) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 	return out, nil
 }
 
-// readEdge reads the roots of the complete subtrees over size links, from which
-// the tree grows on.
-func (s *Store) readEdge(size uint64) (chain.Frontier, error) {
-	var at []int64
+// edgeIndexes is where the roots of the complete subtrees over size links are
+// stored, the largest first.
+func edgeIndexes(size uint64) (at []int64) {
 	for i := bits.Len64(size) - 1; i >= 0; i-- {
 		if size>>i&1 == 1 {
 			at = append(at, tlog.StoredHashIndex(i, int64(size>>i)-1))
 		}
 	}
-	hs, err := s.ReadHashes(at)
+	return at
+}
+
+// readEdge reads the roots of the complete subtrees over size links, from which
+// the tree grows on.
+func (s *Store) readEdge(size uint64) (chain.Frontier, error) {
+	hs, err := s.ReadHashes(edgeIndexes(size))
 	if err != nil {
 		return chain.Frontier{}, err
 	}

@@ -4,27 +4,26 @@
 // Segments are files named after their first output. A record carries number,
 // seq, term, payload and a digest. Only the end of the newest segment can be
 // torn by a crash; anything else that does not read back is [durable.ErrDamaged].
-// One goroutine writes; any number read at the same time.
+// All methods may be called at the same time.
 package outputs
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/understudy-ha/understudy/chain"
 	"github.com/understudy-ha/understudy/internal/durable"
 )
 
-// Retention says how long outputs are kept: up to an age and a total size.
-// What is in the newest segment is always kept.
+// Retention says how many outputs are kept, besides those that [Store.Prune] is
+// told to. What is in the newest segment is always kept.
 type Retention struct {
-	Age          time.Duration
 	Bytes        int64
 	SegmentBytes int64 // 0: 16 MiB
 }
@@ -49,26 +48,23 @@ const (
 	maxPayload = 4 << 20
 	suffix     = ".out"
 	sparse     = 64 // one index point in so many records
+	maxKept    = 1 << 20
+	maxRead    = 8 << 20 // payloads that are read at a time
 )
 
 // Store is the outputs on disk.
 type Store struct {
-	fs     durable.FS
-	keep   Retention
-	mu     sync.RWMutex // guards the segment list; files are read without it
+	fs   durable.FS
+	keep Retention
+
+	writer sync.Mutex // held over all of a change, taken before mu
+	buf    []byte     // the writer's, for what is written next
+	sizes  []int64
+
+	mu     sync.RWMutex // guards what readers see; only a writer changes it
 	segs   []*segment
 	next   uint64
 	oldest uint64
-}
-
-type segment struct {
-	first  uint64
-	next   uint64
-	file   durable.File
-	size   int64
-	points []int64 // offset of records first, first+sparse, …
-	newest time.Time
-	broken bool
 }
 
 // Open opens or makes the store.
@@ -100,14 +96,8 @@ func Open(fs durable.FS, keep Retention) (*Store, error) {
 		if err := g.scan(); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
-		last := i == len(s.segs)-1
-		if !last && g.next != s.segs[i+1].first {
+		if i < len(s.segs)-1 && g.next != s.segs[i+1].first {
 			g.broken, g.next = true, s.segs[i+1].first
-		}
-		if last {
-			if err := g.file.Truncate(g.size); err != nil {
-				return nil, errors.Join(err, s.Close())
-			}
 		}
 	}
 	if len(s.segs) > 0 {
@@ -116,76 +106,28 @@ func Open(fs durable.FS, keep Retention) (*Store, error) {
 	return s, nil
 }
 
-// scan finds the segment's whole records.
-func (g *segment) scan() error {
-	size, err := g.file.Size()
-	if err != nil {
-		return err
-	}
-	for g.size < size {
-		_, n, err := g.read(g.size, size, g.next)
-		if err != nil {
-			return nil // torn or damaged: the caller decides by what follows
-		}
-		g.note(n)
-	}
-	g.newest = time.Now()
-	return nil
-}
-
-func (g *segment) note(n int64) {
-	if (g.next-g.first)%sparse == 0 {
-		g.points = append(g.points, g.size)
-	}
-	g.next++
-	g.size += n
-}
-
-// read reads the record with the number at off, which lies before end.
-func (g *segment) read(off, end int64, number uint64) (chain.Output, int64, error) {
-	bad := &DamagedError{number, number}
-	var head [headSize]byte
-	if _, err := g.file.ReadAt(head[:], off); err != nil {
-		return chain.Output{}, 0, bad
-	}
-	n := binary.BigEndian.Uint32(head[:])
-	if n > maxPayload || off+headSize+int64(n) > end {
-		return chain.Output{}, 0, bad
-	}
-	o := chain.Output{Number: binary.BigEndian.Uint64(head[4:]), Seq: binary.BigEndian.Uint64(head[12:]), Term: binary.BigEndian.Uint64(head[20:]), Payload: make([]byte, n)}
-	if n > 0 {
-		if _, err := g.file.ReadAt(o.Payload, off+headSize); err != nil {
-			return chain.Output{}, 0, bad
-		}
-	}
-	if d := digest(head[:28], o.Payload); o.Number != number || string(d[:16]) != string(head[28:]) {
-		return chain.Output{}, 0, bad
-	}
-	return o, headSize + int64(n), nil
-}
-
-func digest(head, payload []byte) chain.Hash { return chain.Derive("stored output", head, payload) }
-
 // Next is the number that the next output will have; Oldest the first kept.
 func (s *Store) Next() uint64 { s.mu.RLock(); defer s.mu.RUnlock(); return s.next }
 
 // Oldest is the number of the oldest output that is kept.
 func (s *Store) Oldest() uint64 { s.mu.RLock(); defer s.mu.RUnlock(); return s.oldest }
 
-// Append adds the next outputs. It does not sync.
+// Append adds the next outputs. It does not sync them, but what is before them
+// if they begin a file: with [durable.ErrUnsure] that has failed.
 func (s *Store) Append(outs []chain.Output) error {
 	if len(outs) == 0 {
 		return nil
 	}
-	if outs[0].Number != s.Next() {
-		return fmt.Errorf("output %d cannot follow %d", outs[0].Number, s.Next()-1)
+	s.writer.Lock()
+	defer s.writer.Unlock()
+	if outs[0].Number != s.next {
+		return fmt.Errorf("output %d cannot follow %d", outs[0].Number, s.next-1)
 	}
 	g, err := s.tail()
 	if err != nil {
 		return err
 	}
-	var buf []byte
-	sizes := make([]int64, len(outs))
+	buf, sizes := s.buf[:0], s.sizes[:0]
 	for i := range outs {
 		o := &outs[i]
 		if o.Number != outs[0].Number+uint64(i) || len(o.Payload) > maxPayload {
@@ -198,46 +140,25 @@ func (s *Store) Append(outs []chain.Output) error {
 		}
 		d := digest(buf[at:], o.Payload)
 		buf = append(append(buf, d[:16]...), o.Payload...)
-		sizes[i] = int64(len(buf) - at)
+		sizes = append(sizes, int64(len(buf)-at))
+	}
+	if s.sizes = sizes; cap(buf) <= maxKept {
+		s.buf = buf
 	}
 	if _, err := g.file.WriteAt(buf, g.size); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, n := range sizes {
-		g.note(n)
+	for i, n := range sizes {
+		g.note(n, outs[i].Seq)
 	}
-	g.newest = time.Now()
 	s.next = g.next
 	return nil
 }
 
-// tail is the segment to append to.
-func (s *Store) tail() (*segment, error) {
-	if n := len(s.segs); n > 0 && !s.segs[n-1].broken && s.segs[n-1].next == s.next && s.segs[n-1].size < s.keep.SegmentBytes {
-		return s.segs[n-1], nil
-	}
-	if n := len(s.segs); n > 0 {
-		if err := s.segs[n-1].file.Sync(); err != nil {
-			return nil, err
-		}
-	}
-	f, err := s.fs.Open(fmt.Sprintf("%020d%s", s.next, suffix), true)
-	if err != nil {
-		return nil, err
-	}
-	if err := errors.Join(f.Truncate(0), s.fs.SyncDir(".")); err != nil {
-		return nil, err
-	}
-	g := &segment{first: s.next, next: s.next, file: f}
-	s.mu.Lock()
-	s.segs = append(s.segs, g)
-	s.mu.Unlock()
-	return g, nil
-}
-
-// Read reads up to max outputs from a number on; none if it is the next one or later.
+// Read reads up to max outputs from a number on, at least one and no more than
+// some 8 MiB; none if it is the next one or later.
 func (s *Store) Read(from uint64, max int) ([]chain.Output, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -245,6 +166,7 @@ func (s *Store) Read(from uint64, max int) ([]chain.Output, error) {
 		return nil, &PrunedError{s.oldest}
 	}
 	var out []chain.Output
+	size := 0
 	for _, g := range s.segs {
 		if g.next <= from {
 			continue
@@ -266,9 +188,13 @@ func (s *Store) Read(from uint64, max int) ([]chain.Output, error) {
 				return nil, &DamagedError{g.first, g.next - 1}
 			}
 			off += n
-			if number >= from {
-				out = append(out, o)
+			if number < from {
+				continue
 			}
+			if size += len(o.Payload); size > maxRead && len(out) > 0 {
+				return out, nil
+			}
+			out = append(out, o)
 		}
 		if len(out) >= max {
 			break
@@ -281,6 +207,8 @@ func (s *Store) Read(from uint64, max int) ([]chain.Output, error) {
 // Truncate drops the outputs from next on, and those of a damaged segment that
 // reaches so far. Also after an error the store goes on after what it has.
 func (s *Store) Truncate(next uint64) error {
+	s.writer.Lock()
+	defer s.writer.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer func() {
@@ -303,32 +231,18 @@ func (s *Store) Truncate(next uint64) error {
 			}
 			continue
 		}
-		i := (next - g.first) / sparse
-		off, number := g.points[i], g.first+i*sparse
-		for number < next {
-			_, n, err := g.read(off, g.size, number)
-			if err != nil {
-				return err
-			}
-			off, number = off+n, number+1
-		}
-		g.size, g.next, g.points = off, next, g.points[:(next-g.first+sparse-1)/sparse]
-		if err := g.file.Truncate(off); err != nil {
+		if err := g.cut(next); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Store) remove(i int) error {
-	g := s.segs[i]
-	s.segs = slices.Delete(s.segs, i, i+1)
-	return errors.Join(g.file.Close(), s.fs.Remove(fmt.Sprintf("%020d%s", g.first, suffix)))
-}
-
 // Skip gives up what is kept and goes on at a number: what lies before it is
 // nowhere to be had.
 func (s *Store) Skip(to uint64) error {
+	s.writer.Lock()
+	defer s.writer.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.segs) > 0 {
@@ -340,65 +254,64 @@ func (s *Store) Skip(to uint64) error {
 	return s.fs.SyncDir(".")
 }
 
-// Replace puts a damaged segment's outputs back.
-func (s *Store) Replace(outs []chain.Output) error {
-	if len(outs) == 0 {
-		return nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, g := range s.segs {
-		if g.first != outs[0].Number || g.next != outs[len(outs)-1].Number+1 {
-			continue
-		}
-		repaired := &Store{fs: s.fs.Sub("repair"), keep: Retention{SegmentBytes: 1 << 60}, next: g.first, oldest: g.first}
-		if err := errors.Join(repaired.fs.RemoveAll("."), repaired.fs.MkdirAll("."), repaired.Append(outs), repaired.Sync()); err != nil {
-			return err
-		}
-		name := fmt.Sprintf("%020d%s", g.first, suffix)
-		if err := errors.Join(g.file.Close(), s.fs.Rename("repair/"+name, name)); err != nil {
-			return err
-		}
-		*g = *repaired.segs[0]
-		return nil
-	}
-	return fmt.Errorf("no segment holds exactly outputs %d to %d", outs[0].Number, outs[len(outs)-1].Number)
-}
-
-// Prune removes whole segments that are past the retention.
-func (s *Store) Prune(now int64) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// Prune removes whole segments that are too many, or of which the newest output
+// is old, which is asked by its seq. A segment that is not whole is as old as the
+// next one.
+func (s *Store) Prune(old func(seq uint64) bool) error {
+	s.writer.Lock()
+	defer s.writer.Unlock()
 	total := int64(0)
 	for _, g := range s.segs {
 		total += g.size
 	}
 	for len(s.segs) > 1 {
 		g := s.segs[0]
-		if total <= s.keep.Bytes && now-g.newest.UnixNano() < int64(s.keep.Age) {
+		newest := g.last
+		if g.broken {
+			newest = s.segs[1].last
+		}
+		if total <= s.keep.Bytes && !old(newest) {
 			break
 		}
 		total -= g.size
-		if err := s.remove(0); err != nil {
+		s.mu.Lock()
+		err := s.remove(0)
+		s.oldest = s.segs[0].first
+		s.mu.Unlock()
+		if err != nil {
 			return err
 		}
-		s.oldest = s.segs[0].first
 	}
 	return nil
 }
 
-// Sync makes everything appended durable.
+// Sync makes everything appended durable. Nobody waits for it.
 func (s *Store) Sync() error {
+	for {
+		f := s.newest()
+		if f == nil {
+			return nil
+		}
+		err := f.Sync()
+		if err == nil || !errors.Is(err, os.ErrClosed) || f == s.newest() {
+			return err
+		} // else it was cut off or repaired meanwhile
+	}
+}
+
+func (s *Store) newest() durable.File {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if n := len(s.segs); n > 0 {
-		return s.segs[n-1].file.Sync()
+		return s.segs[n-1].file
 	}
 	return nil
 }
 
 // Close closes the files; it does not sync.
 func (s *Store) Close() error {
+	s.writer.Lock()
+	defer s.writer.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error

@@ -3,6 +3,7 @@ package outputs_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,7 +21,7 @@ func some(from, to uint64) (outs []chain.Output) {
 	return outs
 }
 
-var small = outputs.Retention{Age: time.Hour, Bytes: 1 << 40, SegmentBytes: 4000}
+var small = outputs.Retention{Bytes: 1 << 40, SegmentBytes: 4000}
 
 func fill(t *testing.T, s *outputs.Store, to uint64) {
 	for s.Next() < to {
@@ -52,7 +53,7 @@ func TestOutputs(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, some(1, 500), got)
 
-	require.NoError(t, s.Prune(time.Now().Add(2*time.Hour).UnixNano()))
+	require.NoError(t, s.Prune(func(uint64) bool { return true }))
 	_, err = s.Read(1, 1)
 	var p *outputs.PrunedError
 	require.ErrorAs(t, err, &p)
@@ -127,4 +128,96 @@ func TestFailedTruncate(t *testing.T) {
 	got, err := s.Read(1, 1000)
 	require.NoError(t, err)
 	require.Equal(t, some(1, 500), got)
+}
+
+// What is old is said of the newest output of each file, and is known again after
+// a restart. What follows something young stays.
+func TestPruneByAge(t *testing.T) {
+	fs := durable.NewMem().Sub("o")
+	s, err := outputs.Open(fs, small)
+	require.NoError(t, err)
+	fill(t, s, 500)
+	for _, young := range []uint64{0, 400, 600} {
+		require.NoError(t, s.Prune(func(seq uint64) bool { return seq < young }))
+		if young > 0 {
+			require.Less(t, s.Oldest(), young/2+1)
+			require.Greater(t, s.Oldest(), young/2-100)
+		} else {
+			require.EqualValues(t, 1, s.Oldest())
+		}
+		s, err = outputs.Open(fs, small)
+		require.NoError(t, err)
+	}
+}
+
+// Old outputs are removed while others are appended, read and synced.
+func TestPruneWhileAppending(t *testing.T) {
+	s, err := outputs.Open(durable.NewMem().Sub("o"), outputs.Retention{Bytes: 1, SegmentBytes: 1})
+	require.NoError(t, err)
+	stop, done := make(chan struct{}), make(chan error, 3)
+	go until(stop, done, func() error { return s.Prune(func(uint64) bool { return false }) })
+	go until(stop, done, s.Sync)
+	go until(stop, done, func() error {
+		_, err := s.Read(s.Next()-1, 10)
+		if errors.As(err, new(*outputs.PrunedError)) {
+			return nil
+		}
+		return err
+	})
+	for i := uint64(1); i <= 1000; i++ {
+		require.NoError(t, s.Append(some(i, i+1)))
+	}
+	close(stop)
+	for range 3 {
+		require.NoError(t, <-done)
+	}
+	require.NoError(t, s.Close())
+}
+
+func until(stop chan struct{}, done chan error, f func() error) {
+	for {
+		select {
+		case <-stop:
+			done <- nil
+			return
+		default:
+			if err := f(); err != nil {
+				done <- err
+				return
+			}
+		}
+	}
+}
+
+// A repair of the newest segment waits for an append that is under way, and
+// keeps what it added.
+func TestReplaceDuringAppend(t *testing.T) {
+	mem := durable.NewMem()
+	s, err := outputs.Open(mem.Sub("o"), outputs.Retention{})
+	require.NoError(t, err)
+	require.NoError(t, s.Append(some(1, 3)))
+	replaced := make(chan error, 1)
+	mem.Hook = func(op, name string) error {
+		if op != "write" || strings.Contains(name, "repair") {
+			return nil
+		}
+		go func() { replaced <- s.Replace(some(1, 3)) }() // a reader found output 1 damaged and has fetched it again
+		select {
+		case err := <-replaced:
+			return errors.Join(errors.New("it was repaired in the middle of an append"), err)
+		case <-time.After(50 * time.Millisecond):
+			return nil
+		}
+	}
+	require.NoError(t, s.Append(some(3, 4)))
+	require.NoError(t, <-replaced)
+	mem.Hook = nil
+	require.NoError(t, s.Append(some(4, 5)))
+	for range 2 {
+		got, err := s.Read(1, 10)
+		require.NoError(t, err)
+		require.Equal(t, some(1, 5), got)
+		s, err = outputs.Open(mem.Sub("o"), outputs.Retention{})
+		require.NoError(t, err)
+	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"sync"
 	"time"
 
@@ -32,34 +31,8 @@ type gate struct {
 	memory durable.FS
 
 	mu       sync.Mutex
-	known    map[string]Identity // as remembered on disk
+	known    map[string]peerStore // as remembered on disk
 	refusals map[string]Refusal
-}
-
-// newGate reads what this member remembers of the others. Without it, it could
-// let in a disk that was wiped: damage ends the start.
-func newGate(id Identity, key chain.Keypair, roster chain.Roster, memory durable.FS) (*gate, error) {
-	g := &gate{id: id, key: key, roster: roster, memory: memory, known: make(map[string]Identity), refusals: make(map[string]Refusal)}
-	for _, m := range roster.Members {
-		b, err := durable.ReadSealed(memory, m.Name, memorySize)
-		switch {
-		case err == nil && len(b) == memorySize:
-			known := Identity{StoreID: [16]byte(b[:16]), Starts: binary.BigEndian.Uint64(b[16:])}
-			copy(known.Marks[0][:], b[24:])
-			g.known[m.Name] = known
-		case !errors.Is(err, os.ErrNotExist):
-			return nil, fmt.Errorf("what this member remembers of %q: %w: restore its data directory whole, or rejoin it with an empty one", m.Name, damaged(err))
-		}
-	}
-	return g, nil
-}
-
-// damaged is err, or that the content is not what was written.
-func damaged(err error) error {
-	if err == nil {
-		return durable.ErrDamaged
-	}
-	return err
 }
 
 // shake says hello on a new connection. want is the member that was dialled,
@@ -193,35 +166,6 @@ func (g *gate) judge(b []byte, role byte, binding, nonce []byte, want string) (I
 	}
 	return p, g.remember(p)
 }
-
-// remember compares a peer's store with what is known of it, and takes note,
-// durably, before the peer is let in.
-func (g *gate) remember(p Identity) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	known, ok := g.known[p.Member]
-	since := p.Starts - known.Starts // starts that this member does not know of
-	switch {
-	case ok && known.StoreID != p.StoreID:
-		return fmt.Errorf("%q has another store than before: its disk was wiped or replaced; the operator must rejoin it", p.Member)
-	case ok && p.Starts < known.Starts:
-		return fmt.Errorf("the store of %q was started %d times and is now at %d: its disk was put back to an earlier state; the operator must rejoin it", p.Member, known.Starts, p.Starts)
-	case ok && since < uint64(len(p.Marks)) && p.Marks[since] != known.Marks[0]:
-		return fmt.Errorf("the store of %q does not know of its own start %d: its disk was put back to an earlier state; the operator must rejoin it", p.Member, known.Starts)
-	case ok && since == 0:
-		return nil
-	}
-	b := binary.BigEndian.AppendUint64(append([]byte(nil), p.StoreID[:]...), p.Starts)
-	if err := durable.WriteSealed(g.memory, p.Member, append(b, p.Marks[0][:]...)); err != nil {
-		return fmt.Errorf("this member cannot remember %q: %w", p.Member, err)
-	}
-	g.known[p.Member] = p
-	return nil
-}
-
-// memorySize is what is kept of a peer: store id, starts, and the mark of the
-// newest start.
-const memorySize = 16 + 8 + 8
 
 // maxRefusals bounds the refusals that are kept.
 const maxRefusals = 16

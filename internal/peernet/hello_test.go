@@ -66,7 +66,7 @@ func FuzzHello(f *testing.F) {
 		require.NoError(t, err)
 		for _, hello := range [][]byte{b, append(b[:len(b):len(b)], sig...)} {
 			var p Identity
-			a.known, a.memory = make(map[string]Identity), durable.NewMem().Sub(".")
+			a.known, a.memory = make(map[string]peerStore), durable.NewMem().Sub(".")
 			golden.Bounded(t, len(hello), func() { p, err = a.judge(hello, 'd', testBinding, testNonce, "") })
 			if err != nil {
 				continue

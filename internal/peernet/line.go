@@ -54,6 +54,11 @@ func (l *line) Read(b []byte) (int, error) {
 }
 
 func (l *line) Close() error {
+	l.s.lines.remove(l)
+	return l.cut()
+}
+
+func (l *line) cut() error {
 	l.closed.Store(true)
 	return l.now().Close()
 }
@@ -67,6 +72,41 @@ func (l *line) LocalAddr() net.Addr                { return l.now().LocalAddr() 
 func (l *line) RemoteAddr() net.Addr               { return l.now().RemoteAddr() }
 func (l *line) SetReadDeadline(t time.Time) error  { return l.now().SetReadDeadline(t) }
 func (l *line) SetWriteDeadline(t time.Time) error { return l.now().SetWriteDeadline(t) }
+
+// lines are the open ones of a transport.
+type lines struct {
+	mu   sync.Mutex
+	open map[*line]struct{}
+	over bool
+}
+
+// add refuses a line once all were hung up.
+func (s *lines) add(l *line) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		s.open = make(map[*line]struct{})
+	}
+	if !s.over {
+		s.open[l] = struct{}{}
+	}
+	return !s.over
+}
+
+func (s *lines) remove(l *line) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, l)
+}
+
+func (s *lines) hangUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+	for l := range s.open {
+		l.cut()
+	}
+}
 
 // spares are connections made before they are needed, one for each other
 // member: a vote must not wait for a handshake.
@@ -168,5 +208,9 @@ func (s *streamLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.
 	}
 	l := &line{s: s, to: string(addr)}
 	l.conn.Store(&c)
+	if !s.lines.add(l) {
+		l.cut()
+		return nil, ErrHungUp
+	}
 	return l, nil
 }

@@ -34,21 +34,30 @@ func (q *queue) put(c net.Conn) {
 	case <-q.done:
 		c.Close()
 	}
+	select {
+	case <-q.done: // closed meanwhile: nobody takes out what was put in
+		q.drain()
+	default:
+	}
 }
 
 func (q *queue) Close() error {
 	q.once.Do(func() {
 		close(q.done)
-		for {
-			select {
-			case c := <-q.conns:
-				c.Close()
-			default:
-				return
-			}
-		}
+		q.drain()
 	})
 	return nil
+}
+
+func (q *queue) drain() {
+	for {
+		select {
+		case c := <-q.conns:
+			c.Close()
+		default:
+			return
+		}
+	}
 }
 
 func (q *queue) Addr() net.Addr { return q.addr }

@@ -18,8 +18,7 @@ import (
 
 // Bounds of the real network.
 const (
-	maxConns     = 256 // in all, handshakes included
-	maxPeerConns = 64  // per member
+	maxPeerConns = 64 // per member
 	alpnPrefix   = "understudy-"
 	alpnSuffix   = "/1"
 )
@@ -46,7 +45,7 @@ type tlsNet struct {
 	mu     sync.Mutex
 	conns  map[*tlsConn]bool
 	perM   map[string]int
-	slots  chan struct{}
+	knocks knocks
 	closed bool
 	lost   losses
 }
@@ -57,7 +56,6 @@ type tlsConn struct {
 	peer Identity
 	once sync.Once
 	done atomic.Bool // closed by this side
-	slot bool        // holds one of the accepted connections' slots
 }
 
 func (c *tlsConn) Peer() Identity { return c.peer }
@@ -92,7 +90,7 @@ func Listen(cfg Config) (Network, error) {
 	}
 	n := &tlsNet{
 		cfg: cfg, gate: g, ln: ln,
-		conns: make(map[*tlsConn]bool), perM: make(map[string]int), slots: make(chan struct{}, maxConns),
+		conns: make(map[*tlsConn]bool), perM: make(map[string]int),
 		lost: newLosses(),
 	}
 	n.queues.addr = ln.Addr()
@@ -114,17 +112,11 @@ func (n *tlsNet) accept() {
 			time.Sleep(10 * time.Millisecond) // out of descriptors: others must close first
 			continue
 		}
-		select {
-		case n.slots <- struct{}{}:
-		default:
-			c.Close() // full: the other side tries again
-			continue
-		}
+		n.knocks.add(c)
 		n.wg.Add(1)
 		go func() {
 			defer n.wg.Done()
 			if err := n.admit(c); err != nil {
-				<-n.slots
 				n.cfg.Logger.Debug("peer connection refused", "from", c.RemoteAddr(), "err", err)
 			}
 		}()
@@ -137,11 +129,11 @@ func (n *tlsNet) admit(raw net.Conn) error {
 	id := n.cfg.Identity
 	tc := tls.Server(n.cfg.Traffic.on(raw), n.cfg.TLS.Config(id.Group, id.Origin, "", []string{alpn(Raft), alpn(RPC)}))
 	c, err := n.greet(tc, "")
+	n.knocks.remove(raw)
 	if err != nil {
 		raw.Close()
 		return err
 	}
-	c.slot = true
 	if !n.add(c) {
 		raw.Close()
 		return fmt.Errorf("%d connections of %s already", maxPeerConns, c.peer.Member)
@@ -188,9 +180,6 @@ func (n *tlsNet) forget(c *tlsConn) {
 	if n.conns[c] {
 		delete(n.conns, c)
 		n.perM[c.peer.Member]--
-		if c.slot {
-			<-n.slots
-		}
 	}
 }
 
@@ -241,6 +230,7 @@ func (n *tlsNet) Close() error {
 	}
 	n.mu.Unlock()
 	err := n.ln.Close()
+	n.knocks.close()
 	n.queues.close()
 	for _, c := range all {
 		c.Close()

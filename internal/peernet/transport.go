@@ -18,7 +18,7 @@ import (
 const (
 	messageTimeout = 5 * time.Second  // without a byte inside a request
 	idleTimeout    = 10 * time.Minute // between requests
-	maxMessage     = 96 << 20         // bytes of one request
+	maxMessage     = 384 << 20        // bytes of one request: a state image with a full journal fits
 	poolSize       = 3
 )
 
@@ -32,12 +32,12 @@ const (
 // It keeps a connection ready to each of the others.
 func NewTransport(n Network, self string, others []string, timeout time.Duration, logger hclog.Logger) *Transport {
 	t := &Transport{self: self, rpcs: make(chan raft.RPC), done: make(chan struct{})}
-	stream := newStreamLayer(n, self, &t.muted)
+	t.stream = newStreamLayer(n, self, &t.muted)
 	for _, m := range others {
-		go stream.spares.keep(n, m, t.done)
+		go t.stream.spares.keep(n, m, t.done)
 	}
 	t.NetworkTransport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream:                  stream,
+		Stream:                  t.stream,
 		MaxPool:                 poolSize,
 		MaxRPCsInFlight:         1,
 		Timeout:                 timeout,
@@ -52,11 +52,12 @@ func NewTransport(n Network, self string, others []string, timeout time.Duration
 // goroutines, and can have it stand for election at once.
 type Transport struct {
 	*raft.NetworkTransport
-	self  string
-	rpcs  chan raft.RPC
-	once  sync.Once
-	done  chan struct{}
-	muted atomic.Bool
+	self   string
+	stream *streamLayer
+	rpcs   chan raft.RPC
+	once   sync.Once
+	done   chan struct{}
+	muted  atomic.Bool
 }
 
 // SetHeartbeatHandler does nothing, so that heartbeats go through the main loop.
@@ -92,6 +93,9 @@ func (t *Transport) Mute(on bool) bool {
 	return true
 }
 
+// ErrHungUp is what Raft's requests end with after [Transport.HangUp].
+var ErrHungUp = errors.New("this member's raft ends")
+
 var errMuted = errors.New("this member is off the network: its disk or state machine hangs")
 
 // StandForElection has this member's own Raft instance begin an election now,
@@ -106,6 +110,10 @@ func (t *Transport) StandForElection(ctx context.Context) {
 	case <-ctx.Done():
 	}
 }
+
+// HangUp ends the requests that Raft waits for, and lets it make no others. For
+// when it has been told to end: it waits for them else, up to the timeout.
+func (t *Transport) HangUp() { t.stream.lines.hangUp() }
 
 // Close ends the transport. Raft must have ended before.
 func (t *Transport) Close() error {
@@ -124,6 +132,7 @@ type streamLayer struct {
 	ln     net.Listener
 	muted  *atomic.Bool
 	spares spares
+	lines  lines
 }
 
 func newStreamLayer(n Network, self string, muted *atomic.Bool) *streamLayer {

@@ -34,7 +34,7 @@ func (l *Log) writeMark() error {
 	return nil
 }
 
-// readMark reads the mark, or makes one for an empty directory. Files that it
+// readMark reads the mark, or makes one for an empty directory if it may. Files that it
 // does not list were never used, or no longer.
 func (l *Log) readMark(tidy bool) error {
 	names, err := l.fs.List(".")
@@ -47,6 +47,9 @@ func (l *Log) readMark(tidy bool) error {
 			if isSegment(n) {
 				return damaged(markFile, "it is gone, %s is there", n)
 			}
+		}
+		if l.o.Existing {
+			return damaged(markFile, "it is gone")
 		}
 		if !tidy {
 			return err

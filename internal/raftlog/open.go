@@ -11,11 +11,12 @@ import (
 type Options struct {
 	SegmentBytes int64         // 32 MiB; segments that are there keep their size
 	MarkAfter    time.Duration // 500 ms without an append, until it is marked
+	Existing     bool          // nothing is made: files that are not there were lost
 }
 
 const defaultSegment = 32 << 20
 
-// Open opens or makes a log in a directory that nobody else uses. Close it.
+// Open opens a log, or makes it unless it must exist, in a directory that nobody else uses. Close it.
 func Open(fs durable.FS, o Options) (*Log, error) {
 	l, err := open(fs, o)
 	if err != nil {
@@ -45,8 +46,10 @@ func open(fs durable.FS, o Options) (*Log, error) {
 
 // recover reads the log and gets it ready for appends.
 func (l *Log) recover() error {
-	if err := l.fs.MkdirAll("."); err != nil {
-		return err
+	if !l.o.Existing {
+		if err := l.fs.MkdirAll("."); err != nil {
+			return err
+		}
 	}
 	if err := l.read(true); err != nil {
 		return err

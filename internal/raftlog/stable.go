@@ -32,9 +32,13 @@ const stableHead = 40
 // errNotFound has the text by which Raft knows that a key is not there.
 var errNotFound = errors.New("not found")
 
-// OpenStable opens or makes the store. Close it.
-func OpenStable(fs durable.FS, name string) (*Stable, error) {
+// OpenStable opens the store, or makes it unless it must exist: a member that
+// has forgotten its vote could vote twice. Close it.
+func OpenStable(fs durable.FS, name string, o Options) (*Stable, error) {
 	data, err := fs.ReadFile(name, 2*pageSize)
+	if errors.Is(err, os.ErrNotExist) && o.Existing {
+		return nil, damaged(name, "it is gone")
+	}
 	if errors.Is(err, os.ErrNotExist) {
 		data = make([]byte, 2*pageSize)
 		copy(data, sealStable(2, nil))

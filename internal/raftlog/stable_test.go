@@ -13,7 +13,7 @@ import (
 
 func TestStable(t *testing.T) {
 	fs := durable.OS(t.TempDir())
-	s, err := OpenStable(fs, "stable")
+	s, err := OpenStable(fs, "stable", Options{})
 	require.NoError(t, err)
 	_, err = s.Get([]byte("a"))
 	require.EqualError(t, err, "not found")
@@ -23,7 +23,7 @@ func TestStable(t *testing.T) {
 		require.NoError(t, s.Set([]byte("empty"), nil))
 		require.NoError(t, s.Close())
 		require.Error(t, s.Set([]byte("vote"), nil), "closed")
-		s, err = OpenStable(fs, "stable")
+		s, err = OpenStable(fs, "stable", Options{})
 		require.NoError(t, err)
 		n, err := s.GetUint64([]byte("term"))
 		require.NoError(t, err)
@@ -47,7 +47,7 @@ func TestStablePowerLoss(t *testing.T) {
 			p := newPlug()
 			fs := p.mem.Sub(".")
 			p.left.Store(n)
-			s, err := OpenStable(fs, "stable")
+			s, err := OpenStable(fs, "stable", Options{})
 			acked := 0
 			for err == nil && acked < 20 {
 				if err = s.Set([]byte("vote"), fmt.Append(nil, acked+1)); err == nil {
@@ -55,7 +55,7 @@ func TestStablePowerLoss(t *testing.T) {
 				}
 			}
 			p.restore(func() bool { return all })
-			s, err = OpenStable(fs, "stable")
+			s, err = OpenStable(fs, "stable", Options{})
 			require.NoError(t, err)
 			v, err := s.Get([]byte("vote"))
 			if acked == 0 && err != nil {
@@ -70,7 +70,7 @@ func TestStablePowerLoss(t *testing.T) {
 // A flipped bit in any byte is refused or harmless: never an older vote.
 func TestStableEveryFlippedByte(t *testing.T) {
 	fs := durable.NewMem().Sub(".")
-	s, err := OpenStable(fs, "stable")
+	s, err := OpenStable(fs, "stable", Options{})
 	require.NoError(t, err)
 	old := make([]byte, sectorSize)
 	for i := range 3 {
@@ -82,7 +82,7 @@ func TestStableEveryFlippedByte(t *testing.T) {
 	refused := 0
 	for at := range int64(2 * pageSize) {
 		restore := poke(t, fs, "stable", at, func(b []byte) { b[0] ^= 1 << rand.IntN(8) }, 1)
-		if s, err := OpenStable(fs, "stable"); err != nil {
+		if s, err := OpenStable(fs, "stable", Options{}); err != nil {
 			require.ErrorIs(t, err, durable.ErrDamaged)
 			refused++
 		} else {
@@ -95,12 +95,27 @@ func TestStableEveryFlippedByte(t *testing.T) {
 	require.Equal(t, 2*sectorSize, refused)
 	for _, at := range []int64{0, pageSize} {
 		restore := poke(t, fs, "stable", at, func(b []byte) { clear(b) }, sectorSize)
-		_, err := OpenStable(fs, "stable")
+		_, err := OpenStable(fs, "stable", Options{})
 		require.ErrorIs(t, err, durable.ErrDamaged)
 		restore()
 	}
 	require.NoError(t, s.Set([]byte("vote"), []byte("3")))
 	poke(t, fs, "stable", pageSize, func(b []byte) { copy(b, old) }, sectorSize)
-	_, err = OpenStable(fs, "stable")
+	_, err = OpenStable(fs, "stable", Options{})
 	require.ErrorIs(t, err, durable.ErrDamaged, "a page that missed a write")
+}
+
+// A file of votes, or a log, that must be there and is not, is damage. It is not
+// made anew.
+func TestLostIsNotMadeAnew(t *testing.T) {
+	fs := durable.OS(t.TempDir())
+	_, err := OpenStable(fs, "stable", Options{Existing: true})
+	require.ErrorIs(t, err, durable.ErrDamaged)
+	for _, dir := range []durable.FS{fs, fs.Sub("log")} {
+		_, err = open(dir, Options{Existing: true})
+		require.ErrorIs(t, err, durable.ErrDamaged)
+	}
+	names, err := fs.List(".")
+	require.NoError(t, err)
+	require.Empty(t, names)
 }

@@ -2,11 +2,10 @@ package raftstore
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"syscall"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -58,7 +57,8 @@ func (c closers) Close() error {
 	return err
 }
 
-// open opens a store that is there.
+// open opens a store that was made before. What is not there was lost, and the
+// votes with it: nothing is made in its place.
 func (k Kind) open(dir string, o Options) (*backend, error) {
 	path := filepath.Join(dir, k.path())
 	if k == Bolt {
@@ -67,24 +67,27 @@ func (k Kind) open(dir string, o Options) (*backend, error) {
 		}
 		return openBolt(path)
 	}
-	return openFile(path, o)
+	return openFile(path, raftlog.Options{SegmentBytes: o.SegmentBytes, Existing: true}, o.Written)
 }
 
-// create makes an empty store at a path, or opens the one that is there.
+// create makes an empty store at a path where none is.
 func (k Kind) create(path string, o Options) (*backend, error) {
 	if k == Bolt {
 		return openBolt(path)
 	}
-	return openFile(path, o)
+	return openFile(path, raftlog.Options{SegmentBytes: o.SegmentBytes}, o.Written)
 }
 
-func openFile(path string, o Options) (*backend, error) {
+func openFile(path string, o raftlog.Options, written *atomic.Uint64) (*backend, error) {
 	fs := durable.OS(path)
-	l, err := raftlog.Open(fs, raftlog.Options{SegmentBytes: o.SegmentBytes})
+	if written != nil {
+		fs = durable.Count(fs, nil, written)
+	}
+	l, err := raftlog.Open(fs, o)
 	if err != nil {
 		return nil, asDamage(path, err)
 	}
-	s, err := raftlog.OpenStable(fs, "stable")
+	s, err := raftlog.OpenStable(fs, "stable", o)
 	if err != nil {
 		return nil, errors.Join(asDamage(path, err), l.Close())
 	}
@@ -111,6 +114,9 @@ func openBolt(path string) (*backend, error) {
 // checkBolt checks a database with plain reads before it is mapped.
 func checkBolt(path string) error {
 	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return &DamageError{path, "it is gone"}
+	}
 	if err != nil {
 		return err
 	}
@@ -123,21 +129,4 @@ func checkBolt(path string) error {
 		return &DamageError{path, err.Error()}
 	}
 	return nil
-}
-
-// lock keeps other processes out of a directory until it is closed.
-func lock(dir string) (io.Closer, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	for deadline := time.Now().Add(time.Second); ; time.Sleep(20 * time.Millisecond) {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return f, nil
-		}
-		if time.Now().After(deadline) {
-			return nil, errors.Join(fmt.Errorf("%s is used by another process: %w", dir, err), f.Close())
-		}
-	}
 }

@@ -11,5 +11,9 @@
 //     failed ones are removed;
 //   - an installed snapshot removes log entries of another line under it, which
 //     would otherwise make Raft install it again for ever;
+//   - what was made once and is gone is damage: a log, the votes, the newest
+//     snapshot are not silently begun anew or replaced by older ones;
+//   - a large snapshot becomes durable while it is written, and holds up no
+//     write of the log;
 //   - a damaged file is refused before any library maps it.
 package raftstore

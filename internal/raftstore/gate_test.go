@@ -20,6 +20,7 @@ func TestGate(t *testing.T) {
 		o.Gate, o.OnFatal = func() error { return gate }, func(err error) { fatal = err }
 		s, err := raftstore.Open(dir, o)
 		require.NoError(t, err)
+		require.NoError(t, s.Stable.SetUint64([]byte("CurrentTerm"), 1))
 		require.NoError(t, s.Log.StoreLog(entry(1, 1)))
 		gate = full
 		require.ErrorIs(t, s.Log.StoreLog(entry(2, 1)), full)

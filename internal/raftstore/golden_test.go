@@ -1,6 +1,7 @@
 package raftstore_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"os"
 	"path/filepath"
@@ -41,6 +42,7 @@ func TestGoldenLogEntry(t *testing.T) {
 
 	under.Extensions = golden.Read(t, "log-extensions")
 	stored := raft.NewInmemStore()
+	require.NoError(t, stored.Set([]byte("CurrentTerm"), golden.Read(t, "stable-term")))
 	require.NoError(t, stored.StoreLog(&under))
 	w, err = wrap(t, stored)
 	require.NoError(t, err)
@@ -83,6 +85,9 @@ func FuzzWrappedStores(f *testing.F) {
 		d := chain.Derive("raft entry", append(head, kind), binary.BigEndian.AppendUint64(nil, uint64(len(data))), data, ext)
 		for _, ext := range [][]byte{ext, append(d[:], ext...)} {
 			under := raft.NewInmemStore()
+			newest := bytes.Repeat([]byte{0xff}, 8)
+			sum := chain.Derive("raft stable", []byte("CurrentTerm"), []byte{0}, newest)
+			require.NoError(t, under.Set([]byte("CurrentTerm"), append(sum[:], newest...)))
 			require.NoError(t, under.StoreLog(&raft.Log{Index: 1, Term: term, Type: raft.LogType(kind), Data: data, Extensions: ext}))
 			w, err := wrap(t, under)
 			if err != nil {

@@ -19,6 +19,7 @@ type Options struct {
 	Gate         func() error   // before each write, if not nil; may take its time
 	OnFatal      func(error)    // called once, from any goroutine; the process should end
 	Syncs        *atomic.Uint64 // counts the fsyncs of log and votes; may be nil
+	Written      *atomic.Uint64 // counts the bytes of the file store and of snapshots; may be nil
 }
 
 // ErrFailed: an earlier write failed and nothing is written any more.
@@ -44,7 +45,7 @@ type guard struct {
 	o       Options
 	mu      sync.Mutex
 	failed  error
-	running map[int]time.Time
+	running map[int]time.Time // from when on they are late
 	next    int
 	done    chan struct{}
 	wg      sync.WaitGroup
@@ -61,6 +62,9 @@ func newGuard(o Options) *guard {
 	if o.FatalAfter == 0 {
 		o.FatalAfter = 10 * time.Second
 	}
+	if o.Written == nil {
+		o.Written = new(atomic.Uint64)
+	}
 	if o.Gate == nil {
 		o.Gate = func() error { return nil }
 	}
@@ -75,7 +79,8 @@ func (g *guard) close() {
 	g.wg.Wait()
 }
 
-// watch touches no I/O, so a stalled disk cannot stall it.
+// watch touches no I/O, so a stalled disk cannot stall it. It ends with the first
+// failure, after which nothing is written; who hangs in a write may never close.
 func (g *guard) watch() {
 	defer g.wg.Done()
 	tick := time.NewTicker(g.o.WarnAfter / 2)
@@ -88,6 +93,7 @@ func (g *guard) watch() {
 		}
 		if d := g.stalled(); d > g.o.FatalAfter {
 			g.fail(fmt.Errorf("a write has not returned for %v", d.Round(time.Millisecond)))
+			return
 		} else if d > g.o.WarnAfter {
 			g.o.Logger.Warn("the raft store is slow", "for", d)
 		}
@@ -117,8 +123,11 @@ func (g *guard) fail(err error) {
 	}
 }
 
-// write runs one write.
-func (g *guard) write(what string, f func() error) error {
+// write runs one write, which should take no time.
+func (g *guard) write(what string, f func() error) error { return g.slow(what, 0, f) }
+
+// slow runs a write that may take that long before it counts as stalled.
+func (g *guard) slow(what string, patience time.Duration, f func() error) error {
 	g.mu.Lock()
 	if g.failed != nil {
 		g.mu.Unlock()
@@ -126,7 +135,7 @@ func (g *guard) write(what string, f func() error) error {
 	}
 	id := g.next
 	g.next++
-	g.running[id] = time.Now()
+	g.running[id] = time.Now().Add(patience)
 	g.mu.Unlock()
 	err := g.o.Gate()
 	if err == nil {

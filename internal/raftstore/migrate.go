@@ -36,6 +36,13 @@ func openKind(dir string, o Options) (*backend, error) {
 	if err != nil {
 		return nil, err
 	}
+	if have == "" {
+		if snapshots, err := fs.List("snapshots"); err != nil {
+			return nil, err
+		} else if len(snapshots) > 0 {
+			return nil, &DamageError{want.path(), "it is gone, snapshots are there"}
+		}
+	}
 	if have != want {
 		if err := build(dir, have, want, o); err != nil {
 			return nil, fmt.Errorf("raft store: from %q to %q: %w", have, want, err)

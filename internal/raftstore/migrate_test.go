@@ -116,6 +116,7 @@ func TestSnapshotBeyondTheLog(t *testing.T) {
 		dir := t.TempDir()
 		s, err := raftstore.Open(dir, o)
 		require.NoError(t, err)
+		require.NoError(t, s.Stable.SetUint64([]byte("CurrentTerm"), 2))
 		for i := uint64(1); i <= 10; i++ {
 			require.NoError(t, s.Log.StoreLog(entry(i, 1)))
 		}

@@ -121,3 +121,29 @@ func (s *stableStore) scan() error {
 	}
 	return nil
 }
+
+// covers compares the term with what is in the log and in the newest snapshot:
+// Raft stores a term before anything of it, so an older one is of an older disk,
+// and so is the vote.
+func (s *stableStore) covers(logs *logStore, edge boundary) error {
+	term, err := s.GetUint64([]byte(keyTerm))
+	if err != nil && !errors.Is(err, errNotFound) {
+		return err
+	}
+	last, err := logs.LastIndex()
+	if err != nil {
+		return err
+	}
+	newest := edge.term
+	if last > 0 {
+		var l raft.Log
+		if err := logs.get(last, &l); err != nil {
+			return err
+		}
+		newest = max(newest, l.Term)
+	}
+	if term < newest {
+		return &DamageError{"stable store", fmt.Sprintf("it is in term %d, the log and the snapshots are in term %d", term, newest)}
+	}
+	return nil
+}

@@ -226,9 +226,33 @@ func (c *Client) text(ctx context.Context, path string) ([]byte, error) {
 	return bytes.Clone(a.body), err
 }
 
-// Prove gives a continuity bundle from the head with the given size to now.
+// MaxProof bounds the proof that [Client.Prove] puts together, in bytes.
+const MaxProof = 64 << 20
+
+// Prove gives the proof that the history of now continues the head with the
+// given size: one bundle, or several one after the other if the role changed
+// hands many times.
 func (c *Client) Prove(ctx context.Context, old uint64) ([]byte, error) {
-	return c.text(ctx, "/v1/proof?old="+strconv.FormatUint(old, 10))
+	var proof []byte
+	for {
+		a, err := c.call(ctx, http.MethodGet, "/v1/proof?old="+strconv.FormatUint(old, 10), nil, true)
+		if err != nil {
+			return nil, err
+		}
+		proof = append(proof, a.body...)
+		next := a.header.Get(wire.HeaderNext)
+		if next == "" {
+			return proof, nil
+		}
+		n, err := strconv.ParseUint(next, 10, 64)
+		switch {
+		case err != nil || n <= old:
+			return nil, fmt.Errorf("a proof from size %d is said to go on from %.30q", old, next)
+		case len(proof) > MaxProof:
+			return nil, fmt.Errorf("the proof is longer than %d bytes by size %d: begin at a newer head", MaxProof, n)
+		}
+		old = n
+	}
 }
 
 // TreeHead gives a signed note about the history as it is now.

@@ -59,6 +59,14 @@ func (f *fake) Active() (string, bool) {
 	return f.all.active, f.all.active == f.name
 }
 
+// Prove shows ten links at a time.
+func (f *fake) Prove(_ context.Context, old uint64) (bundle []byte, next uint64, err error) {
+	if old < 30 {
+		next = old + 10
+	}
+	return fmt.Appendf(nil, "from %d\n", old), next, nil
+}
+
 func (f *fake) Status() standby.Status {
 	st := standby.Status{Member: f.name, Role: standby.RoleStandby}
 	var self bool
@@ -68,11 +76,15 @@ func (f *fake) Status() standby.Status {
 	return st
 }
 
-func (f *fake) Session(p string) (uint64, bool) {
+func (f *fake) Session(_ context.Context, p string) (uint64, bool, error) {
+	name, self := f.Active()
+	if !self {
+		return 0, false, &standby.NotActiveError{Active: name}
+	}
 	f.all.mu.Lock()
 	defer f.all.mu.Unlock()
 	n, ok := f.all.last[p]
-	return n, ok
+	return n, ok, nil
 }
 
 func (f *fake) DeliverBatch(_ context.Context, evs []standby.Event) []standby.Result {
@@ -311,31 +323,6 @@ func TestForeignNumbersAreFatal(t *testing.T) {
 	require.ErrorIs(t, err, standby.ErrGap)
 }
 
-// A member that was stopped answers from an old state until it notices. Its
-// word that events are missing which have their receipt is not believed at once.
-func TestStaleGapIsAskedAgain(t *testing.T) {
-	for _, stale := range []error{&standby.GapError{Expected: 1}, standby.ErrSessionExpired} {
-		all, members := group("a")
-		c := newClient(t, client.Config{Members: serve(t, members, nil), Producer: "p"})
-		_, err := c.Deliver(t.Context(), []byte("1"))
-		require.NoError(t, err)
-		tries := 0
-		all.mu.Lock()
-		members[0].fault = func() (before, after error) {
-			if tries++; tries < 4 {
-				return stale, nil
-			}
-			return nil, nil
-		}
-		all.mu.Unlock()
-		r, err := c.Deliver(t.Context(), []byte("2"))
-		require.NoError(t, err)
-		require.EqualValues(t, 2, r.Sequence)
-		require.False(t, r.Duplicate)
-		closeNow(t, c)
-	}
-}
-
 // Without a number, what may have arrived is not sent again.
 func TestWithoutProducerAtMostOnce(t *testing.T) {
 	var mu sync.Mutex
@@ -367,28 +354,50 @@ func TestWithoutProducerAtMostOnce(t *testing.T) {
 	}
 }
 
-// A member that takes everything and says nothing is left.
-func TestSilentMemberIsLeft(t *testing.T) {
-	_, members := group("a")
-	good := serve(t, members, nil)
+// serveSilent serves a member whose first stream of events is never answered.
+func serveSilent(t *testing.T, cfg httpapi.Config) string {
+	h, err := httpapi.New(cfg)
+	require.NoError(t, err)
 	release := make(chan struct{})
 	var first atomic.Bool // calls are served at the same time: a broken one may still run when the next comes
-	h, err := httpapi.New(httpapi.Config{Group: members[0]})
-	require.NoError(t, err)
-	silent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/v1/events" && first.CompareAndSwap(false, true) {
 			<-release
 			return
 		}
 		h.ServeHTTP(w, r)
 	}))
-	defer silent.Close()
-	defer close(release)
-	c := newClient(t, client.Config{Members: []string{silent.URL, good[0]}, Producer: "p", StallTimeout: 300 * time.Millisecond})
+	t.Cleanup(s.Close)
+	t.Cleanup(func() { close(release) })
+	return s.URL
+}
+
+// A member that takes everything and says nothing is left.
+func TestSilentMemberIsLeft(t *testing.T) {
+	_, members := group("a")
+	good := serve(t, members, nil)
+	url := serveSilent(t, httpapi.Config{Group: members[0]})
+	c := newClient(t, client.Config{Members: []string{url, good[0]}, Producer: "p", StallTimeout: 300 * time.Millisecond})
 	defer closeNow(t, c)
 	r, err := c.Deliver(t.Context(), []byte("x"))
 	require.NoError(t, err)
 	require.EqualValues(t, 1, r.Sequence)
+}
+
+// Where nobody else could be asked the connection is given up after the stall
+// timeout.
+func TestOnlyMemberIsSilent(t *testing.T) {
+	_, members := group("a")
+	url := serveSilent(t, httpapi.Config{Group: members[0]})
+	c := newClient(t, client.Config{Members: []string{url}, Producer: "p", StallTimeout: 300 * time.Millisecond})
+	defer closeNow(t, c)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for n := range uint64(3) {
+		r, err := c.Deliver(ctx, []byte("x"))
+		require.NoError(t, err)
+		require.EqualValues(t, n+1, r.Sequence)
+	}
 }
 
 // Closing without a group to speak to tells what was never sent.
@@ -415,5 +424,17 @@ func TestConfigIsChecked(t *testing.T) {
 		{Members: []string{"http://a"}, Producer: strings.Repeat("x", 65)}, {Members: []string{"http://a"}, Producer: "\xff"}} {
 		_, err := client.New(cfg)
 		require.Error(t, err)
+	}
+}
+
+// A proof over many handoffs comes in several answers.
+func TestProofInSteps(t *testing.T) {
+	_, members := group("a")
+	c := newClient(t, client.Config{Members: serve(t, members, nil)})
+	defer closeNow(t, c)
+	for old, want := range map[uint64]string{40: "from 40\n", 15: "from 15\nfrom 25\nfrom 35\n"} {
+		proof, err := c.Prove(t.Context(), old)
+		require.NoError(t, err)
+		require.Equal(t, want, string(proof))
 	}
 }

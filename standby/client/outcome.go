@@ -40,11 +40,7 @@ func (s *sender) result(r *standby.Result) {
 		s.foreign(p)
 	case r.Err == nil, code == wire.OldDuplicate:
 		s.pop(r)
-		s.wait, s.proven, s.stale = 0, true, 0
-	case s.proven && (code == wire.Gap || code == wire.SessionExpired) && s.stale < maxStale:
-		s.stale++
-		s.sent = 0 // what follows on this connection is refused alike
-		s.broken(r.Err)
+		s.wait, s.proven, s.failed = 0, true, nil
 	case code == wire.TooLarge, code == wire.BadRequest:
 		s.hole = p.event.Sequence
 		s.pop(r)
@@ -57,11 +53,6 @@ func (s *sender) result(r *standby.Result) {
 	}
 	s.send()
 }
-
-// maxStale is how often in a row a member may say that it lacks events which
-// have their receipt: one that was stopped, and has not noticed yet that another
-// is active, answers so from an old state. Said again and again it is the truth.
-const maxStale = 16
 
 func codeOf(err error) wire.Code {
 	var p *wire.Problem

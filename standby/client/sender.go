@@ -20,18 +20,19 @@ type sender struct {
 	next    uint64 // the next event's number; 0: the group is to be asked
 	proven  bool   // the group took a number from here: no other sender's events are ahead
 	hole    uint64 // a number that stays free: its event was refused for good; 0: none
-	stale   int    // how often in a row a member knew less of this producer than is acknowledged
 	settled int    // events on the connection, behind the hole, that were refused with it
 	limit   int    // the group's limit for a payload; 0: not known
 	fatal   error  // no event of this producer can go on
+	failed  error  // why the newest try came to nothing; nil once one did not
 
 	st      *stream
 	opening chan opened
 	again   <-chan time.Time // when to connect next
 	wait    backoff
-	stall   *time.Timer // no receipt for too long
-	doubt   *time.Timer // no receipt for so long that another member may be active
-	doubted chan int    // the member that is
+	heard   time.Time   // when a receipt began to be waited for
+	quiet   *time.Timer // runs out when it may have been too long
+	running bool        // the timer
+	doubted chan int    // the member that is active instead, asked for in doubt
 }
 
 // doubtAfter is how long a receipt may take before the other members are asked
@@ -52,10 +53,9 @@ func (c *Client) run(ctx context.Context) {
 	defer close(c.done)
 	defer c.wg.Wait()
 	defer c.giveUp()
-	s := &sender{c: c, stall: time.NewTimer(time.Hour), doubt: time.NewTimer(time.Hour)}
-	defer s.stall.Stop()
-	defer s.doubt.Stop()
-	defer func() { s.drop(standby.ErrClosed) }()
+	s := &sender{c: c, quiet: time.NewTimer(time.Hour)}
+	defer s.quiet.Stop()
+	defer func() { s.drop(s.unsent()) }()
 	closing := c.closing
 	for {
 		if closing == nil && len(s.waiting) == 0 {
@@ -83,18 +83,12 @@ func (c *Client) run(ctx context.Context) {
 			s.opened(ctx, o)
 		case <-s.again:
 			s.again = nil
-		case <-s.stall.C:
-			if s.st != nil && s.sent > 0 {
-				s.broken(fmt.Errorf("%s gave no receipt within %v", c.cfg.Members[s.st.member], c.cfg.StallTimeout))
-			}
-		case <-s.doubt.C:
-			s.ask(ctx)
+		case <-s.quiet.C:
+			s.impatient(ctx)
 		case member := <-s.doubted:
 			s.doubted = nil
 			if s.st != nil && s.sent > 0 && member >= 0 && member != s.st.member {
 				s.broken(fmt.Errorf("%w: %s is active, not %s", errMoved, c.cfg.Members[member], c.cfg.Members[s.st.member]))
-			} else {
-				s.doubt.Reset(doubtAfter)
 			}
 		case <-closing:
 			closing = nil
@@ -102,6 +96,14 @@ func (c *Client) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// unsent is why events end without an outcome when the client does.
+func (s *sender) unsent() error {
+	if s.failed == nil {
+		return standby.ErrClosed
+	}
+	return fmt.Errorf("%w; the last try failed: %w", standby.ErrClosed, s.failed)
 }
 
 // ask finds out whether another member is active.
@@ -120,10 +122,36 @@ func (s *sender) ask(ctx context.Context) {
 	})
 }
 
-// patience begins anew with each receipt.
+// patience begins anew with each receipt. The timer is left alone: when it runs
+// out it is seen how long it has really been.
 func (s *sender) patience() {
-	s.stall.Reset(s.c.cfg.StallTimeout)
-	s.doubt.Reset(doubtAfter)
+	if s.heard = time.Now(); !s.running {
+		s.wake(min(doubtAfter, s.c.cfg.StallTimeout))
+	}
+}
+
+func (s *sender) wake(in time.Duration) {
+	s.running = true
+	s.quiet.Reset(in)
+}
+
+// impatient gives up the connection if there was no receipt for too long, and
+// asks the others if there was none for long.
+func (s *sender) impatient(ctx context.Context) {
+	s.running = false
+	if s.st == nil || s.sent == 0 {
+		return // patience begins with what is sent next
+	}
+	been, limit := time.Since(s.heard), s.c.cfg.StallTimeout
+	switch {
+	case been >= limit:
+		s.broken(fmt.Errorf("%s gave no receipt within %v", s.c.cfg.Members[s.st.member], limit))
+	case been >= doubtAfter:
+		s.ask(ctx)
+		s.wake(min(doubtAfter, limit-been))
+	default:
+		s.wake(min(doubtAfter, limit) - been)
+	}
 }
 
 // add takes an event in.
@@ -204,6 +232,7 @@ func (s *sender) later(err error) {
 		s.drop(err)
 		return
 	}
+	s.failed = err
 	d := s.wait.next()
 	var busy *standby.BusyError
 	if errors.As(err, &busy) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -14,6 +13,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/understudy-ha/understudy/chain"
@@ -259,7 +259,11 @@ func params(r *http.Request, names []string) (map[string]string, error) {
 	out := make(map[string]string)
 	for name, values := range query {
 		if !slices.Contains(names, name) || len(values) != 1 {
-			return nil, wire.Problemf(wire.BadRequest, fmt.Sprintf("this call takes %q", names), "unknown or repeated parameter %.40q", name)
+			takes := "this call takes no parameters"
+			if len(names) > 0 {
+				takes = "this call takes " + strings.Join(names, ", ")
+			}
+			return nil, wire.Problemf(wire.BadRequest, takes, "unknown or repeated parameter %.40q", name)
 		}
 		out[name] = values[0]
 	}
@@ -273,7 +277,7 @@ func number(params map[string]string, name string, missing uint64) (uint64, erro
 	}
 	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil {
-		return 0, wire.Problemf(wire.BadRequest, "use a whole number", "parameter %s is %.40q", name, s)
+		return 0, wire.Problemf(wire.BadRequest, "use a whole number from 0 on", "parameter %s is %.40q", name, s)
 	}
 	return n, nil
 }

@@ -49,8 +49,8 @@ func (a *api) text(c *call, b []byte) error {
 	return a.bytes(c, b)
 }
 
-// session answers on the active alone: others may not have heard of the newest
-// events yet.
+// session answers on the active alone: others, and one that was active until it
+// was stopped, may not have heard of the newest events.
 func (a *api) session(c *call) error {
 	params, err := c.params("producer")
 	if err != nil {
@@ -59,15 +59,10 @@ func (a *api) session(c *call) error {
 	if params["producer"] == "" {
 		return wire.Problemf(wire.BadRequest, "add ?producer=NAME", "no producer is named")
 	}
-	if a.cfg.Group.Status().Role != standby.RoleActive {
-		name, self := a.cfg.Group.Active()
-		if self {
-			name = "" // on its way
-		}
-		return &standby.NotActiveError{Active: name}
-	}
 	s := wire.Session{MaxEventBytes: a.limit}
-	s.Last, s.Known = a.cfg.Group.Session(params["producer"])
+	if s.Last, s.Known, err = a.cfg.Group.Session(c.r.Context(), params["producer"]); err != nil {
+		return err
+	}
 	return writeJSON(c.w, http.StatusOK, &s)
 }
 
@@ -138,9 +133,12 @@ func (a *api) proof(c *call) error {
 	if old == 0 {
 		return wire.Problemf(wire.BadRequest, "add ?old=SIZE: the size of the head that you hold, from 1", "a proof begins at a head that you hold")
 	}
-	b, err := a.cfg.Group.Prove(c.r.Context(), old)
+	b, next, err := a.cfg.Group.Prove(c.r.Context(), old)
 	if err != nil {
 		return err
+	}
+	if next > 0 {
+		c.w.Header().Set(wire.HeaderNext, strconv.FormatUint(next, 10))
 	}
 	return a.text(c, b)
 }

@@ -25,11 +25,11 @@ type Group interface {
 	Watch(ctx context.Context) iter.Seq[standby.Status]
 	AwaitActive(ctx context.Context)
 	History(ctx context.Context, limit int) ([]standby.Promotion, error)
-	Prove(ctx context.Context, old uint64) ([]byte, error)
+	Prove(ctx context.Context, old uint64) (bundle []byte, next uint64, err error)
 	TreeHead(ctx context.Context) ([]byte, error)
 	HeadAt(size uint64) (chain.Head, error)
 	Founding() []byte
-	Session(producer string) (last uint64, known bool)
+	Session(ctx context.Context, producer string) (last uint64, known bool, err error)
 	Active() (member string, self bool)
 	Done() <-chan struct{} // closed once the member has stopped
 }

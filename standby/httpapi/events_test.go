@@ -341,3 +341,55 @@ func TestBrokenForward(t *testing.T) {
 		require.Equal(t, c.code, p.Code, c.path)
 	}
 }
+
+// An active that was frozen or cut off says nothing. Who waits for it through
+// another member is told as soon as that knows the next one.
+func TestForwardToAFrozenActive(t *testing.T) {
+	g := newGroup(t, httpapi.Config{Limits: httpapi.Limits{Timeout: 10 * time.Minute}})
+	asked, thaw := make(chan struct{}, 8), make(chan struct{})
+	defer close(thaw)
+	g.peers["a"] = strings.TrimPrefix(serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		asked <- struct{}{}
+		select {
+		case <-thaw:
+		case <-r.Context().Done():
+		}
+	})), "http://")
+	for _, c := range []struct {
+		path, body string
+		code       wire.Code
+	}{
+		{"/v1/events", `{"payload":"x"}`, wire.Uncertain},
+		{"/v1/query", "x", wire.NotActive}, // it changes nothing
+	} {
+		g.all.change(func() { g.all.active = "a" })
+		go func() {
+			<-asked
+			g.all.change(func() { g.all.active = "c" })
+		}()
+		p := g.call("b", "POST", c.path, c.body).problem(t)
+		require.Equal(t, c.code, p.Code, c.path)
+		require.Contains(t, p.Text, "c became active before a answered", c.path)
+	}
+}
+
+// A switchover that is asked for through a third member succeeds also if the
+// new active takes more than a moment: that another member leads is what it is for.
+func TestForwardedSwitchover(t *testing.T) {
+	g := newGroup(t, httpapi.Config{Limits: httpapi.Limits{Timeout: 10 * time.Minute}})
+	g.peers["a"] = strings.TrimPrefix(serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		g.all.change(func() { g.all.active = "c" }) // it leads and is promoted meanwhile
+		select {
+		case <-time.After(4500 * time.Millisecond):
+		case <-r.Context().Done():
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, `{"from":"a","to":"c","term":2}`)
+	})), "http://")
+	g.all.change(func() { g.all.active = "a" })
+	r := g.call("b", "POST", "/v1/switchover", "")
+	require.Equal(t, http.StatusOK, r.status, "%s", r.body)
+}

@@ -220,8 +220,11 @@ func (f *fake) History(_ context.Context, limit int) ([]standby.Promotion, error
 	return []standby.Promotion{{Term: 7, To: "a"}}[:min(1, limit)], nil
 }
 
-func (f *fake) Prove(_ context.Context, old uint64) ([]byte, error) {
-	return []byte("proof\n"), f.inactive()
+func (f *fake) Prove(_ context.Context, old uint64) (bundle []byte, next uint64, err error) {
+	if old < 3 {
+		next = old + 1
+	}
+	return []byte("proof\n"), next, f.inactive()
 }
 func (f *fake) TreeHead(context.Context) ([]byte, error) { return []byte("tree head\n"), f.inactive() }
 
@@ -234,11 +237,14 @@ func (f *fake) HeadAt(size uint64) (chain.Head, error) {
 
 func (f *fake) Founding() []byte { return testkit.Founding(3).Marshal() }
 
-func (f *fake) Session(p string) (uint64, bool) {
+func (f *fake) Session(_ context.Context, p string) (uint64, bool, error) {
+	if err := f.inactive(); err != nil {
+		return 0, false, err
+	}
 	f.all.mu.Lock()
 	defer f.all.mu.Unlock()
 	n, ok := f.all.last[p]
-	return n, ok
+	return n, ok, nil
 }
 
 func (f *fake) Active() (string, bool) {

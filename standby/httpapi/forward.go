@@ -47,12 +47,18 @@ func (a *api) forward(c *call, to string, again bool) error {
 	if c.r.Method == http.MethodPost && len(body) == 0 && !again {
 		body = []byte("{}") // so that it shows whether the call has left
 	}
-	resp, sent, err := a.send(c.r.Context(), c.r.Method, to, c.r.URL.RequestURI(), c.r.Header.Get("Content-Type"), c.role, body)
+	ctx := c.r.Context()
+	if again { // a switchover, a step-down: that another member becomes active is what they are for
+		var cancel context.CancelFunc
+		ctx, cancel = a.whileActive(ctx, to)
+		defer cancel()
+	}
+	resp, sent, err := a.send(ctx, c.r.Method, to, c.r.URL.RequestURI(), c.r.Header.Get("Content-Type"), c.role, body)
 	if err != nil {
 		return lost(to, err, sent && !again)
 	}
 	defer resp.Body.Close()
-	for _, name := range []string{"Content-Type", "Retry-After", wire.HeaderSeq, wire.HeaderTerm, wire.HeaderMember} {
+	for _, name := range []string{"Content-Type", "Retry-After", wire.HeaderSeq, wire.HeaderTerm, wire.HeaderMember, wire.HeaderNext} {
 		if v := resp.Header.Get(name); v != "" {
 			c.w.Header().Set(name, v)
 		}
@@ -80,7 +86,40 @@ func (a *api) send(ctx context.Context, method, to, uri, contentType string, rol
 	req.Header.Set(wire.HeaderRole, role.String())
 	req.Header.Set(wire.HeaderForwarded, a.self)
 	resp, err := a.cfg.Forward.RoundTrip(req)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	return resp, sent.Maybe(), err
+}
+
+// A member that waits for another one's answer looks now and then whether that is
+// still the active: one that is frozen, or cut off, says nothing. One that is not
+// has some time to say what became of the call.
+const (
+	lookAgain = time.Second
+	looks     = 3
+)
+
+// whileActive is a context that ends when another member has become active.
+func (a *api) whileActive(ctx context.Context, to string) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		tick := time.NewTicker(lookAgain)
+		defer tick.Stop()
+		for seen := 0; seen < looks; {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+			if now, _ := a.cfg.Group.Active(); now == "" || now == to {
+				seen = 0
+			} else if seen++; seen == looks {
+				cancel(fmt.Errorf("%s became active before %s answered", now, to))
+			}
+		}
+	}()
+	return ctx, func() { cancel(nil) }
 }
 
 // lost says what it means that the way to the active broke.
@@ -129,6 +168,8 @@ func (a *api) deliverTo(ctx context.Context, to string, role Role, evs []standby
 		}
 		return res
 	}
+	ctx, cancel := a.whileActive(ctx, to)
+	defer cancel()
 	resp, sent, err := a.send(ctx, http.MethodPost, to, "/v1/events", wire.NDJSON, role, body)
 	if err != nil {
 		return rest(lost(to, err, sent))
@@ -150,6 +191,8 @@ func (a *api) deliverTo(ctx context.Context, to string, role Role, evs []standby
 		var r standby.Result
 		if err == nil {
 			r, err = wire.ParseResult(line)
+		} else if ctx.Err() != nil {
+			err = context.Cause(ctx)
 		}
 		if err != nil {
 			return rest(lost(to, err, true))

@@ -78,6 +78,7 @@ func (a *api) metrics(c *call) error {
 		fmt.Fprintf(&b, "%s %d\n", name, v)
 	}
 	counter("understudy_fsyncs_total", "Times that this member waited for its disk: its own files, Raft's log and votes.", st.IO.Syncs)
+	counter("understudy_written_bytes_total", "Bytes written to this member's files; the log of the store boltdb is not counted.", st.IO.WrittenBytes)
 	counter("understudy_peer_sent_bytes_total", "Bytes sent to the other members, as on the wire.", st.IO.SentBytes)
 	counter("understudy_peer_received_bytes_total", "Bytes received from the other members, as on the wire.", st.IO.ReceivedBytes)
 	members := func(name, help string, value func(*standby.MemberStatus) (float64, bool)) {

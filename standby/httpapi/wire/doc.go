@@ -16,6 +16,7 @@ const (
 	HeaderSeq       = "X-Understudy-Seq"       // answers to queries: position it is true for
 	HeaderTerm      = "X-Understudy-Term"      // answers to queries: term of that position
 	HeaderMember    = "X-Understudy-Member"    // answers to queries: who answered
+	HeaderNext      = "X-Understudy-Next"      // answers with a proof that goes on: from this size
 	HeaderVia       = "X-Understudy-Via"       // every answer: the member that took the call
 	HeaderActive    = "X-Understudy-Active"    // every answer: the active that member knows, if any
 	HeaderRole      = "X-Understudy-Role"      // between members only: what the caller may do

@@ -1,0 +1,5 @@
+//go:build !linux || arm
+
+package durable
+
+func (f osFile) WriteBack(off, size int64) {}
