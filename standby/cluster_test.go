@@ -186,13 +186,15 @@ func (c *cluster) active() *Group {
 		if c.over.Load() {
 			return true
 		}
+		var newest uint64 // one that lost the role may not have noticed it yet
 		for _, m := range c.members {
-			if m.serving() {
-				found = m.group()
-				return true
+			if g := m.group(); m.serving() {
+				if a := g.node.Load().active.Load(); a != nil && a.term > newest {
+					found, newest = g, a.term
+				}
 			}
 		}
-		return false
+		return newest > 0
 	})
 	return found
 }

@@ -53,9 +53,8 @@ func (n *node) serve(ctx context.Context) error {
 		n.setRole(RoleStandby, "", "promotion failed: "+err.Error())
 		return fmt.Errorf("promotion failed: %w", err)
 	}
+	n.active.Store(a) // first: who reads the role may call this member at once
 	n.setRole(RoleActive, "", "")
-	n.active.Store(a)
-	n.g.changed.notify()
 	n.log.Info("active", "member", n.g.cfg.Member, "term", term, "head", h.Head().Seq(), "replayed", p.replayed)
 	n.goFunc(a.seals)
 	n.goFunc(a.supervise)
