@@ -21,7 +21,8 @@ import (
 // safe whatever triggers them; silence alone is left to Raft's timeouts.
 
 const (
-	crashPatience = 500 * time.Millisecond // for the whole inquiry
+	crashPatience = 500 * time.Millisecond // for one inquiry
+	campaign      = 2 * time.Second        // then Raft's timeouts see to it
 	stagger       = 75 * time.Millisecond  // an election's time: between one candidate and the next
 	candidacies   = 3                      // of one member after one crash
 )
@@ -29,8 +30,7 @@ const (
 // standing is what a member answers when it is asked whether the active is gone.
 type standing struct {
 	Member     string `json:"member"`
-	Gone       bool   `json:"gone"` // it followed that active in that term, and nothing listens there
-	Term       uint64 `json:"term"`
+	Gone       bool   `json:"gone"` // it followed that active, and nothing listens there
 	LastTerm   uint64 `json:"last_term"`
 	LastIndex  uint64 `json:"last_index"`
 	Eligible   bool   `json:"eligible"`
@@ -55,18 +55,16 @@ func (a *standing) before(b *standing) bool {
 
 // watchCrashes acts upon connections that ended from the other side.
 func (g *Group) watchCrashes() {
-	var acted uint64 // newest term in which this member stood for election
+	var acted uint64 // newest term that this member saw end in a crash
 	for {
 		select {
 		case member := <-g.net.Lost():
 			n := g.node.Load()
-			if n == nil || !n.follows(member) || n.raft.CurrentTerm() == acted {
+			if n == nil || !n.followed(member) || n.raft.CurrentTerm() == acted {
 				continue
 			}
-			term := n.raft.CurrentTerm()
-			if rank, gone := g.inquire(n, member, term); gone {
+			if term := n.raft.CurrentTerm(); g.campaign(n, member) {
 				acted = term
-				n.candidate(member, rank)
 			}
 		case <-g.ctx.Done():
 			return
@@ -74,9 +72,9 @@ func (g *Group) watchCrashes() {
 	}
 }
 
-// follows says that this member is a follower of the other, or of nobody since.
-func (n *node) follows(member string) bool {
-	if n.raft.State() != raft.Follower {
+// followed says that the other is the last active that this member followed.
+func (n *node) followed(member string) bool {
+	if n.raft.State() == raft.Leader {
 		return false
 	}
 	_, leader := n.raft.LeaderWithID()
@@ -87,25 +85,61 @@ func (n *node) follows(member string) bool {
 	return active == member
 }
 
-// standing is this member's answer about an active in a term.
-func (g *Group) standing(ctx context.Context, n *node, active string, term uint64) *standing {
+// standing is this member's answer about an active.
+func (g *Group) standing(ctx context.Context, n *node, active string) *standing {
 	last, _ := strconv.ParseUint(n.raft.Stats()["last_log_term"], 10, 64)
 	return &standing{
-		Member: g.cfg.Member, Term: n.raft.CurrentTerm(), LastTerm: last, LastIndex: n.raft.LastIndex(),
+		Member: g.cfg.Member, LastTerm: last, LastIndex: n.raft.LastIndex(),
 		Eligible: g.eligible() == nil, Checkpoint: n.replica.restoredSeq.Load(),
-		Gone: n.follows(active) && n.raft.CurrentTerm() == term && g.net.Gone(ctx, active),
+		Gone: n.followed(active) && g.net.Gone(ctx, active),
 	}
+}
+
+// campaign stands for election when it is this member's turn, until somebody
+// leads. Everybody is asked anew each time: logs grow for a moment yet from what
+// the dead process had sent, so that two members can be first in their own eyes,
+// or none, and an election can fail. It reports whether the active was gone.
+func (g *Group) campaign(n *node, active string) (gone bool) {
+	ctx, cancel := context.WithTimeout(n.ctx, campaign)
+	defer cancel()
+	since := time.Now() // the turns of those before this member began
+	for stood := 0; stood < candidacies && ctx.Err() == nil; {
+		mine := g.standing(ctx, n, active)
+		if !mine.Gone {
+			break
+		}
+		gone = true
+		wait := stagger / 4
+		rank, agreed := g.inquire(ctx, mine, active)
+		if agreed && rank <= int(time.Since(since)/stagger) && n.followed(active) {
+			n.log.Info("the active's process is gone, standing for election", "member", g.cfg.Member, "active", active, "rank", rank)
+			n.stand(ctx, active)
+			stood++
+			wait = stagger + rand.N(stagger/2) // two that meet once must not meet again
+			since = time.Now()
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
+	}
+	return gone
+}
+
+// stand has this member's Raft begin an election. One that lost an election
+// would wait for its timeout before the next: it leaves that term first.
+func (n *node) stand(ctx context.Context, active string) {
+	if n.raft.State() == raft.Candidate {
+		n.trans.LeaveTerm(ctx, active, n.raft.CurrentTerm())
+	}
+	n.trans.StandForElection(ctx)
 }
 
 // inquire finds out whether a majority of the voters, this member included, has
 // lost the active, and how many of them go before this member.
-func (g *Group) inquire(n *node, active string, term uint64) (rank int, gone bool) {
-	ctx, cancel := context.WithTimeout(n.ctx, crashPatience)
+func (g *Group) inquire(ctx context.Context, mine *standing, active string) (rank int, agreed bool) {
+	ctx, cancel := context.WithTimeout(ctx, crashPatience)
 	defer cancel()
-	mine := g.standing(ctx, n, active, term)
-	if !mine.Gone {
-		return 0, false
-	}
 	voters := g.voters()
 	answers := make(chan *standing, len(voters))
 	for _, m := range voters {
@@ -113,7 +147,7 @@ func (g *Group) inquire(n *node, active string, term uint64) (rank int, gone boo
 			continue
 		}
 		go func() {
-			s, err := g.peers.standing(ctx, m, active, term)
+			s, err := g.peers.standing(ctx, m, active)
 			if err != nil {
 				s = &standing{}
 			}
@@ -128,7 +162,7 @@ func (g *Group) inquire(n *node, active string, term uint64) (rank int, gone boo
 			if s.Gone {
 				agree++
 			}
-			if s.Gone && s.before(mine) || s.Term > term { // a newer term: it, or one that it heard of, stands already
+			if s.Gone && s.before(mine) {
 				rank++
 			}
 		case <-enough:
@@ -141,29 +175,8 @@ func (g *Group) inquire(n *node, active string, term uint64) (rank int, gone boo
 	return rank, agree > len(voters)/2
 }
 
-// candidate stands for election in its turn, and again if nobody has won.
-func (n *node) candidate(active string, rank int) {
-	n.log.Info("the active's process is gone", "member", n.g.cfg.Member, "active", active, "rank", rank)
-	for range candidacies {
-		wait := time.Duration(rank) * stagger
-		if rank > 0 {
-			wait += rand.N(stagger / 2) // two that both believe to be second must not meet
-		}
-		select {
-		case <-time.After(wait):
-		case <-n.ctx.Done():
-			return
-		}
-		if !n.follows(active) {
-			return // another one leads, or this one is a candidate already
-		}
-		n.trans.StandForElection(n.ctx)
-		rank = 2 // a lost vote: let the others come first
-	}
-}
-
-func (p *peers) standing(ctx context.Context, member, active string, term uint64) (*standing, error) {
-	data, err := p.call(ctx, member, http.MethodGet, "/peer/standing?active="+active+"&term="+strconv.FormatUint(term, 10), nil, maxPeerJSON)
+func (p *peers) standing(ctx context.Context, member, active string) (*standing, error) {
+	data, err := p.call(ctx, member, http.MethodGet, "/peer/standing?active="+active, nil, maxPeerJSON)
 	if err != nil {
 		return nil, err
 	}
@@ -180,5 +193,5 @@ func (g *Group) serveStanding(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), crashPatience)
 	defer cancel()
-	writeJSON(w, g.standing(ctx, n, active, number(r, "term")))
+	writeJSON(w, g.standing(ctx, n, active))
 }

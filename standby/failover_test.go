@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/raft"
 	"github.com/stretchr/testify/require"
 
 	"github.com/understudy-ha/understudy/chain"
@@ -366,6 +367,41 @@ func TestCrashIsNoticedAtOnce(t *testing.T) {
 				c.check()
 			})
 		}
+	}
+}
+
+// Whom a crash makes candidate at the same time, or with a log that is too old,
+// does not wait for Raft's timeouts after the lost election.
+func TestLostElectionIsFollowedByAnother(t *testing.T) {
+	for _, split := range []bool{false, true} {
+		simulate(t, func(t *testing.T) {
+			c := newCluster(t, 3, newTally, func(cfg *Config) { cfg.Heartbeat, cfg.Election = 20*time.Second, 20*time.Second })
+			c.must("p", 1, "x")
+			c.settled()
+			victim := c.active().cfg.Member
+			others := c.others(victim)
+			stale, fresh := c.members[others[0]].group(), c.members[others[1]].group()
+			if !split {
+				c.sw.Isolate(victim, stale.cfg.Member)
+			}
+			c.must("p", 2, "y")
+			if split {
+				c.settled()
+				c.sw.Isolate(others[0], others[1])
+			}
+			c.kill(victim)
+			stale.node.Load().trans.StandForElection(t.Context())
+			if split {
+				fresh.node.Load().trans.StandForElection(t.Context())
+			}
+			time.Sleep(10 * time.Millisecond)
+			require.Equal(t, raft.Candidate, stale.node.Load().raft.State())
+			c.sw.Heal()
+			start := time.Now()
+			c.must("p", 3, "z")
+			require.Less(t, time.Since(start), time.Second)
+			c.check()
+		})
 	}
 }
 

@@ -123,9 +123,9 @@ func (g *Group) appoint(ctx context.Context) {
 func (g *Group) serveStand(w http.ResponseWriter, r *http.Request) {
 	from, ok := r.Context().Value(peerKey{}).(peernet.Identity)
 	n := g.node.Load()
-	if !ok || n == nil || !n.follows(from.Member) {
+	if !ok || n == nil || !n.followed(from.Member) {
 		http.Error(w, "only the member that this one follows can ask for that", http.StatusForbidden)
 		return
 	}
-	n.trans.StandForElection(r.Context())
+	n.stand(r.Context(), from.Member)
 }

@@ -42,7 +42,7 @@ func serveConn(c net.Conn, f *floor) error {
 		}
 		if n == 0 {
 			u := f.counted()
-			answer := []byte{flag(f.leads())}
+			answer := []byte{truth(f.leads())}
 			for _, v := range []uint64{u.written, u.sent, u.syncs} {
 				answer = binary.BigEndian.AppendUint64(answer, v)
 			}
@@ -69,13 +69,13 @@ func serveConn(c net.Conn, f *floor) error {
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "a batch was not committed:", err)
 		}
-		if _, err := c.Write([]byte{flag(err == nil)}); err != nil {
+		if _, err := c.Write([]byte{truth(err == nil)}); err != nil {
 			return err
 		}
 	}
 }
 
-func flag(b bool) byte {
+func truth(b bool) byte {
 	if b {
 		return 1
 	}

@@ -102,10 +102,25 @@ var errMuted = errors.New("this member is off the network: its disk or state mac
 // as if the leader had handed over to it. The others then vote although they
 // know a leader: only for when that one is known to be gone.
 func (t *Transport) StandForElection(ctx context.Context) {
-	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(t.self), Addr: []byte(t.self)}
-	rpc := raft.RPC{Command: &raft.TimeoutNowRequest{RPCHeader: header}, RespChan: make(chan raft.RPCResponse, 1)}
+	t.tell(ctx, &raft.TimeoutNowRequest{RPCHeader: headerOf(t.self)})
+}
+
+// LeaveTerm has this member's own Raft instance, a candidate that nobody
+// elected, follow again and enter the next term: it is asked for a vote there
+// for another voter with an empty log, which it refuses. It would stay a
+// candidate of its term for an election timeout else. A leader is not moved.
+func (t *Transport) LeaveTerm(ctx context.Context, other string, term uint64) {
+	t.tell(ctx, &raft.RequestVoteRequest{RPCHeader: headerOf(other), Term: term + 1, Candidate: []byte(other)})
+}
+
+func headerOf(member string) raft.RPCHeader {
+	return raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(member), Addr: []byte(member)}
+}
+
+// tell hands a request to Raft as if it had come over the network.
+func (t *Transport) tell(ctx context.Context, command any) {
 	select {
-	case t.rpcs <- rpc:
+	case t.rpcs <- raft.RPC{Command: command, RespChan: make(chan raft.RPCResponse, 1)}:
 	case <-t.done:
 	case <-ctx.Done():
 	}
