@@ -5,6 +5,6 @@
 //	go test ./integration                 what every machine can do
 //	go test ./integration -short          without the slow ones
 //	go test ./integration -idle 10000     more idle connections
-//	go test -run Soak -soak 1h -timeout 2h -v ./integration                  every fault, mixed
-//	go test -run Soak -faults kill -rounds 500 -timeout 2h -v ./integration  one fault, again and again
+//	go test ./integration -run Soak -soak 1h -timeout 2h -v                  every fault, mixed
+//	go test ./integration -run Soak -faults kill -rounds 500 -timeout 2h -v   one fault, again and again
 package integration

@@ -20,7 +20,7 @@ var kills = flag.Int("kills", 0, "kill the leader of a group and of bare Raft so
 
 // TestTakeoverBesideRaft kills the leader's process of a fresh group and of a
 // fresh floor in turn, at the same timeouts, and says for how long a caller had no
-// answer. By hand: `go test -run TakeoverBesideRaft -kills 20 -timeout 1h -v ./internal/bench`.
+// answer. By hand: `go test ./internal/bench -run TakeoverBesideRaft -kills 20 -timeout 1h -v`.
 func TestTakeoverBesideRaft(t *testing.T) {
 	if *kills == 0 {
 		t.Skip("a measurement: -kills N")
@@ -58,7 +58,7 @@ func killGroup(t *testing.T, cfg *Config, c *Case) time.Duration {
 	caller, err := s.caller(0)
 	require.NoError(t, err)
 	i := slices.Index(s.cfg.Members, s.active)
-	return outage(t, caller, func() error { return s.members[i].Signal(syscall.SIGKILL) })
+	return outage(t, caller, c, func() error { return s.members[i].Signal(syscall.SIGKILL) })
 }
 
 func killFloor(t *testing.T, cfg *Config, c *Case) time.Duration {
@@ -67,20 +67,20 @@ func killFloor(t *testing.T, cfg *Config, c *Case) time.Duration {
 	defer opened.close()
 	s := opened.(*floorProcesses)
 	i := slices.IndexFunc(s.members, func(m *floorProcess) bool { return s.place.apis[m.name] == s.leader })
-	return outage(t, &restless{s: s}, func() error { return s.members[i].Signal(syscall.SIGKILL) })
+	return outage(t, &restless{s: s}, c, func() error { return s.members[i].Signal(syscall.SIGKILL) })
 }
 
 // outage is the time from the last answer before the fault to the first one after it.
-func outage(t *testing.T, c caller, fault func() error) time.Duration {
+func outage(t *testing.T, by caller, c *Case, fault func() error) time.Duration {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	batch := [][]byte{make([]byte, 128)}
+	batch := c.payloads()[:1]
 	kill := time.Now().Add(time.Second + rand.N(time.Second))
 	failed := make(chan error, 1)
 	time.AfterFunc(time.Until(kill), func() { failed <- fault() })
 	last := time.Now()
 	for {
-		require.NoError(t, c.call(ctx, batch))
+		require.NoError(t, by.call(ctx, batch))
 		now := time.Now()
 		if now.Sub(last) > 50*time.Millisecond && now.After(kill) || now.Sub(kill) > 10*time.Second {
 			require.NoError(t, <-failed)

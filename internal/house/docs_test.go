@@ -137,6 +137,16 @@ func TestNamedTests(t *testing.T) {
 	}
 }
 
+// A `go test` names its packages first: a flag that the go command does not know
+// takes all that follows for the test, and another package is tested.
+func TestPackagesComeFirst(t *testing.T) {
+	for name, text := range documents(t) {
+		for _, m := range regexp.MustCompile(`go test -.*`).FindAllString(text, -1) {
+			t.Errorf("%s: %s", name, m)
+		}
+	}
+}
+
 // Links within the repository lead somewhere.
 func TestLinks(t *testing.T) {
 	for name, text := range documents(t) {
