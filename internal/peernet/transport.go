@@ -110,7 +110,7 @@ func (t *Transport) StandForElection(ctx context.Context) {
 // for another voter with an empty log, which it refuses. It would stay a
 // candidate of its term for an election timeout else. A leader is not moved.
 func (t *Transport) LeaveTerm(ctx context.Context, other string, term uint64) {
-	t.tell(ctx, &raft.RequestVoteRequest{RPCHeader: headerOf(other), Term: term + 1, Candidate: []byte(other)})
+	t.tell(ctx, &raft.RequestVoteRequest{RPCHeader: headerOf(other), Term: term + 1})
 }
 
 func headerOf(member string) raft.RPCHeader {
