@@ -121,6 +121,7 @@ func diskStall(ctx context.Context, s *stage) error {
 	if err := s.active.Say(faultseam.Stall); err != nil {
 		return err
 	}
+	s.spread(0.95, lastsFor) // a disk that nobody writes to is not noticed
 	s.limit(stallTimeout + 10*s.timing.Election + 2*time.Second)
 	err := s.takeover(ctx)
 	s.note("the disk of %s goes on", s.active.name)
@@ -133,6 +134,7 @@ func diskFull(ctx context.Context, s *stage) error {
 	if err := s.active.Say(faultseam.Full); err != nil {
 		return err
 	}
+	s.spread(0.95, lastsFor)
 	if err := s.takeover(ctx); err != nil {
 		return err
 	}
