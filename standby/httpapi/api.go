@@ -130,10 +130,12 @@ type call struct {
 // contain is around every call. A body has to come in time even if nobody reads
 // it: net/http does so before it answers. Calls that a web page of elsewhere has
 // a browser make are refused. A handler's panic does not hide: it is logged with
-// its stack and answered, if nothing was answered yet.
+// its stack and answered; an answer that has begun is broken off.
 func (a *api) contain(h http.Handler) http.Handler {
 	origin := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		begun := &begun{ResponseWriter: w}
+		w = begun
 		defer func() {
 			p := recover()
 			if p == nil {
@@ -143,6 +145,9 @@ func (a *api) contain(h http.Handler) http.Handler {
 				panic(p)
 			}
 			a.cfg.Logger.Error("an API call panicked", "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+			if begun.answer {
+				panic(http.ErrAbortHandler) // what came now would pass for a part of the answer
+			}
 			a.fail(w, wire.Problemf(wire.Internal, "see this member's log", "the call failed within this member"))
 		}()
 		w.Header().Set(wire.HeaderVia, a.self)
@@ -163,6 +168,25 @@ func (a *api) contain(h http.Handler) http.Handler {
 		h.ServeHTTP(w, r)
 	})
 }
+
+// begun sees whether the answer has begun.
+type begun struct {
+	http.ResponseWriter
+	answer bool
+}
+
+func (b *begun) WriteHeader(status int) {
+	b.answer = true
+	b.ResponseWriter.WriteHeader(status)
+}
+
+func (b *begun) Write(p []byte) (int, error) {
+	b.answer = true
+	return b.ResponseWriter.Write(p)
+}
+
+// Unwrap is for [http.ResponseController].
+func (b *begun) Unwrap() http.ResponseWriter { return b.ResponseWriter }
 
 // guarded lets those through that have one of the roles.
 func (a *api) guarded(roles Role, h func(*call) error) http.Handler {

@@ -1,7 +1,9 @@
 package httpapi_test
 
 import (
+	"bufio"
 	"encoding/json"
+	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -226,4 +228,36 @@ func TestPanicIsContained(t *testing.T) {
 	var st standby.Status
 	require.NoError(t, json.Unmarshal(g.call("a", "GET", "/v1/status", "").body, &st))
 	require.Equal(t, "a", st.Member)
+}
+
+// A panic in the middle of an answer breaks it off: what would come after could
+// pass for a part of it.
+func TestPanicAfterHalfAnAnswerBreaksItOff(t *testing.T) {
+	g := newGroup(t, httpapi.Config{})
+	member := g.members["a"]
+	member.batch = func(evs []standby.Event) []standby.Result {
+		if string(evs[0].Payload) == "2" {
+			panic("test")
+		}
+		return []standby.Result{{Receipt: standby.Receipt{Seq: 1, Link: [32]byte{1}}}}
+	}
+	body, more := io.Pipe()
+	defer more.Close()
+	req, err := http.NewRequest("POST", g.urls["a"]+"/v1/events", body)
+	require.NoError(t, err)
+	ndjson(req)
+	go io.WriteString(more, "{\"payload\":\"1\"}\n")
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	lines := bufio.NewReader(resp.Body)
+	first, err := lines.ReadBytes('\n')
+	require.NoError(t, err)
+	r, err := wire.ParseResult(first)
+	require.NoError(t, err)
+	require.NoError(t, r.Err)
+	go io.WriteString(more, "{\"payload\":\"2\"}\n")
+	rest, err := io.ReadAll(lines)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	require.Empty(t, string(rest))
 }
