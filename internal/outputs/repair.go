@@ -32,7 +32,7 @@ func (s *Store) replace(g *segment, outs []chain.Output) error {
 	}
 	whole := repaired.segs[0]
 	for whole.next < g.next { // what was appended since lies where it would lie here
-		o, _, err := g.read(whole.size, g.size, whole.next)
+		o, _, err := g.read(g.file, whole.size, g.size, whole.next)
 		if err == nil {
 			err = repaired.Append([]chain.Output{o})
 		}
@@ -72,6 +72,9 @@ func (s *Store) Resume(next uint64) (whole bool, err error) {
 		return next == 1, nil
 	}
 	g := s.segs[len(s.segs)-1]
+	if g.unread {
+		g.scan()
+	}
 	if g.next > next && !g.broken {
 		err = g.cut(next)
 		if err != nil && !errors.Is(err, durable.ErrDamaged) {

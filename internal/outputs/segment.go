@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/understudy-ha/understudy/chain"
@@ -17,27 +18,42 @@ type segment struct {
 	size   int64
 	points []int64 // offset of records first, first+sparse, …
 	last   uint64  // seq of the newest output
+	unread bool    // what is above is not known yet, and size is the file's
 	broken bool    // not whole up to next
 	torn   bool    // something lies after what is whole: a crash left it, or it is damaged
 }
 
 func (g *segment) name() string { return fmt.Sprintf("%020d%s", g.first, suffix) }
 
-// scan finds the segment's whole records.
-func (g *segment) scan() error {
-	size, err := g.file.Size()
-	if err != nil {
-		return err
-	}
-	for g.size < size {
-		o, n, err := g.read(g.size, size, g.next)
+// scan finds the whole records of a segment that nobody has read yet. Its next
+// is the first of the segment after it; 0 if there is none.
+func (g *segment) scan() {
+	end, due := g.size, g.next
+	g.size, g.next, g.unread = 0, g.first, false
+	r := &ahead{r: g.file}
+	for g.size < end {
+		o, n, err := g.read(r, g.size, end, g.next)
 		if err != nil {
 			g.torn = true
 			break
 		}
 		g.note(n, o.Seq)
 	}
-	return nil
+	if due != 0 && g.next != due {
+		g.broken, g.next = true, due
+	}
+}
+
+// learn scans a segment that turns out to be needed. The writer's.
+func (s *Store) learn(g *segment) {
+	if !g.unread {
+		return
+	}
+	known := *g // which readers of other segments do not wait for
+	known.scan()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*g = known
 }
 
 func (g *segment) note(n int64, seq uint64) {
@@ -54,7 +70,7 @@ func (g *segment) cut(next uint64) error {
 	i := (next - g.first) / sparse
 	off, number := g.points[i], g.first+i*sparse
 	for number < next {
-		_, n, err := g.read(off, g.size, number)
+		_, n, err := g.read(g.file, off, g.size, number)
 		if err != nil {
 			return err
 		}
@@ -75,10 +91,10 @@ func (g *segment) trim() error {
 }
 
 // read reads the record with the number at off, which lies before end.
-func (g *segment) read(off, end int64, number uint64) (chain.Output, int64, error) {
+func (g *segment) read(r io.ReaderAt, off, end int64, number uint64) (chain.Output, int64, error) {
 	bad := &DamagedError{number, number}
 	var head [headSize]byte
-	if _, err := g.file.ReadAt(head[:], off); err != nil {
+	if _, err := r.ReadAt(head[:], off); err != nil {
 		return chain.Output{}, 0, bad
 	}
 	n := binary.BigEndian.Uint32(head[:])
@@ -87,7 +103,7 @@ func (g *segment) read(off, end int64, number uint64) (chain.Output, int64, erro
 	}
 	o := chain.Output{Number: binary.BigEndian.Uint64(head[4:]), Seq: binary.BigEndian.Uint64(head[12:]), Term: binary.BigEndian.Uint64(head[20:]), Payload: make([]byte, n)}
 	if n > 0 {
-		if _, err := g.file.ReadAt(o.Payload, off+headSize); err != nil {
+		if _, err := r.ReadAt(o.Payload, off+headSize); err != nil {
 			return chain.Output{}, 0, bad
 		}
 	}
@@ -95,6 +111,31 @@ func (g *segment) read(off, end int64, number uint64) (chain.Output, int64, erro
 		return chain.Output{}, 0, bad
 	}
 	return o, headSize + int64(n), nil
+}
+
+// ahead reads small records of a file in one piece.
+type ahead struct {
+	r   io.ReaderAt
+	buf []byte
+	at  int64 // where buf lies
+}
+
+const readAhead = 64 << 10
+
+func (a *ahead) ReadAt(p []byte, off int64) (int, error) {
+	if len(p) >= readAhead {
+		return a.r.ReadAt(p, off)
+	}
+	if off < a.at || off+int64(len(p)) > a.at+int64(len(a.buf)) {
+		if a.buf == nil {
+			a.buf = make([]byte, readAhead)
+		}
+		n, err := a.r.ReadAt(a.buf[:readAhead], off)
+		if a.at, a.buf = off, a.buf[:n]; n < len(p) {
+			return copy(p, a.buf), err
+		}
+	}
+	return copy(p, a.buf[off-a.at:]), nil
 }
 
 func digest(head, payload []byte) chain.Hash { return chain.Derive("stored output", head, payload) }

@@ -67,7 +67,8 @@ type Store struct {
 	oldest uint64
 }
 
-// Open opens or makes the store.
+// Open opens or makes the store. It reads the newest segment; the others when
+// they are needed, so that what is kept makes no start longer.
 func Open(fs durable.FS, keep Retention) (*Store, error) {
 	if keep.SegmentBytes == 0 {
 		keep.SegmentBytes = 16 << 20
@@ -89,19 +90,20 @@ func Open(fs durable.FS, keep Retention) (*Store, error) {
 		if err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
-		s.segs = append(s.segs, &segment{first: first, next: first, file: f})
-	}
-	slices.SortFunc(s.segs, func(a, b *segment) int { return int(int64(a.first) - int64(b.first)) })
-	for i, g := range s.segs {
-		if err := g.scan(); err != nil {
+		g := &segment{first: first, file: f, unread: true}
+		s.segs = append(s.segs, g)
+		if g.size, err = f.Size(); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
-		if i < len(s.segs)-1 && g.next != s.segs[i+1].first {
-			g.broken, g.next = true, s.segs[i+1].first
-		}
 	}
-	if len(s.segs) > 0 {
-		s.oldest, s.next = s.segs[0].first, s.segs[len(s.segs)-1].next
+	slices.SortFunc(s.segs, func(a, b *segment) int { return int(int64(a.first) - int64(b.first)) })
+	if n := len(s.segs); n > 0 {
+		for i, g := range s.segs[:n-1] {
+			g.next = s.segs[i+1].first
+		}
+		newest := s.segs[n-1]
+		newest.scan()
+		s.oldest, s.next = s.segs[0].first, newest.next
 	}
 	return s, nil
 }
@@ -160,48 +162,61 @@ func (s *Store) Append(outs []chain.Output) error {
 // Read reads up to max outputs from a number on, at least one and no more than
 // some 8 MiB; none if it is the next one or later.
 func (s *Store) Read(from uint64, max int) ([]chain.Output, error) {
+	for {
+		outs, unread, err := s.read(from, max)
+		if unread == nil {
+			return outs, err
+		}
+		s.writer.Lock()
+		s.learn(unread)
+		s.writer.Unlock()
+	}
+}
+
+// read gives the segment that must be learned first, if there is one.
+func (s *Store) read(from uint64, max int) (outs []chain.Output, unread *segment, err error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if from < s.oldest {
-		return nil, &PrunedError{s.oldest}
+		return nil, nil, &PrunedError{s.oldest}
 	}
-	var out []chain.Output
 	size := 0
 	for _, g := range s.segs {
-		if g.next <= from {
+		switch {
+		case g.next <= from:
 			continue
-		}
-		if g.broken {
-			if len(out) > 0 {
-				return out, nil
-			}
-			return nil, &DamagedError{g.first, g.next - 1}
+		case g.unread:
+			return nil, g, nil
+		case g.broken && len(outs) > 0:
+			return outs, nil, nil
+		case g.broken:
+			return nil, nil, &DamagedError{g.first, g.next - 1}
 		}
 		i := (from - g.first) / sparse
 		off, number := g.points[i], g.first+i*sparse
-		for ; number < g.next && len(out) < max; number++ {
-			o, n, err := g.read(off, g.size, number)
+		for ; number < g.next && len(outs) < max; number++ {
+			o, n, err := g.read(g.file, off, g.size, number)
 			if err != nil {
-				if len(out) > 0 {
-					return out, nil
+				if len(outs) > 0 {
+					return outs, nil, nil
 				}
-				return nil, &DamagedError{g.first, g.next - 1}
+				return nil, nil, &DamagedError{g.first, g.next - 1}
 			}
 			off += n
 			if number < from {
 				continue
 			}
-			if size += len(o.Payload); size > maxRead && len(out) > 0 {
-				return out, nil
+			if size += len(o.Payload); size > maxRead && len(outs) > 0 {
+				return outs, nil, nil
 			}
-			out = append(out, o)
+			outs = append(outs, o)
 		}
-		if len(out) >= max {
+		if len(outs) >= max {
 			break
 		}
 		from = g.next
 	}
-	return out, nil
+	return outs, nil, nil
 }
 
 // Truncate drops the outputs from next on, and those of a damaged segment that
@@ -223,6 +238,9 @@ func (s *Store) Truncate(next uint64) error {
 		g := s.segs[len(s.segs)-1]
 		if g.next <= next {
 			break
+		}
+		if g.first < next && g.unread {
+			g.scan()
 		}
 		if g.first >= next || g.broken {
 			next = min(next, g.first)
@@ -266,11 +284,7 @@ func (s *Store) Prune(old func(seq uint64) bool) error {
 	}
 	for len(s.segs) > 1 {
 		g := s.segs[0]
-		newest := g.last
-		if g.broken {
-			newest = s.segs[1].last
-		}
-		if total <= s.keep.Bytes && !old(newest) {
+		if total <= s.keep.Bytes && !old(s.newestOf(0)) {
 			break
 		}
 		total -= g.size
@@ -283,6 +297,14 @@ func (s *Store) Prune(old func(seq uint64) bool) error {
 		}
 	}
 	return nil
+}
+
+// newestOf is the seq of a segment's newest output.
+func (s *Store) newestOf(i int) uint64 {
+	if s.learn(s.segs[i]); s.segs[i].broken && i == 0 {
+		return s.newestOf(1)
+	}
+	return s.segs[i].last
 }
 
 // Sync makes everything appended durable. Nobody waits for it.

@@ -3,6 +3,8 @@ package outputs_test
 import (
 	"errors"
 	"fmt"
+	"path"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -148,6 +150,37 @@ func TestPruneByAge(t *testing.T) {
 		s, err = outputs.Open(fs, small)
 		require.NoError(t, err)
 	}
+}
+
+// What is kept makes no start longer: the newest file is read, the others when
+// they are asked for.
+func TestOpenReadsTheNewestFile(t *testing.T) {
+	disk := durable.NewMem()
+	s, err := outputs.Open(disk.Sub("o"), small)
+	require.NoError(t, err)
+	fill(t, s, 2000)
+	names, err := disk.Sub("o").List(".")
+	require.NoError(t, err)
+	require.Greater(t, len(names), 20)
+	read := map[string]bool{}
+	disk.Hook = func(op, name string) error {
+		if op == "read" {
+			read[path.Base(name)] = true
+		}
+		return nil
+	}
+	newest := slices.Max(names)
+	s, err = outputs.Open(disk.Sub("o"), small)
+	require.NoError(t, err)
+	require.Equal(t, map[string]bool{newest: true}, read)
+	for from := uint64(1); from < 2000; {
+		got, err := s.Read(from, 30)
+		require.NoError(t, err)
+		require.NotEmpty(t, got)
+		require.Equal(t, some(from, from+uint64(len(got))), got)
+		from += uint64(len(got))
+	}
+	require.Len(t, read, len(names))
 }
 
 // Old outputs are removed while others are appended, read and synced.
