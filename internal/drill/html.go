@@ -13,11 +13,6 @@ import (
 //go:embed report.html
 var reportHTML string
 
-var reportPage = template.Must(template.New("report").Funcs(template.FuncMap{
-	"ms": func(v float64) string { return fmt.Sprintf("%.1f", v) },
-	"px": func(v float64) string { return fmt.Sprintf("%.1f", v) },
-}).Parse(reportHTML))
-
 // WriteHTML writes one page that needs nothing else: verdicts, percentiles, and
 // a picture of each round's time.
 func (r *Report) WriteHTML(w io.Writer) error {
@@ -28,7 +23,13 @@ func (r *Report) WriteHTML(w io.Writer) error {
 	for i := range r.Rounds {
 		p.Views = append(p.Views, newView(i, &r.Rounds[i]))
 	}
-	return reportPage.Execute(w, p)
+	round := func(v float64) string { return fmt.Sprintf("%.1f", v) }
+	// Here, since every member of a group would pay for it at its start.
+	t, err := template.New("report").Funcs(template.FuncMap{"ms": round, "px": round}).Parse(reportHTML)
+	if err != nil {
+		return err
+	}
+	return t.Execute(w, p)
 }
 
 type page struct {
