@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/internal/outputs"
 )
 
 // source is another member's archive.
@@ -180,6 +181,10 @@ func (a *archive) wholeSteps() error {
 		return nil
 	}
 	outs, err := a.outs.Read(next-1, 1)
+	var d *outputs.DamagedError
+	if errors.As(err, &d) { // nothing can follow what is damaged: others have it
+		return a.locked(func() error { return a.outs.Truncate(d.From) })
+	}
 	if err != nil || len(outs) == 0 || outs[0].Seq >= a.hist.Size() {
 		return err // ahead of the links: from an entry that is still waiting
 	}
@@ -220,7 +225,11 @@ func (a *archive) provenOutputs(outs []chain.Output, limit uint64) ([]chain.Outp
 		}
 		payloads := make([][]byte, n)
 		for j := range payloads {
-			payloads[j] = outs[i+j].Payload
+			o := &outs[i+j]
+			if o.Number != outs[i].Number+uint64(j) || o.Seq != l.Seq || o.Term != l.Term { // the root is of payloads only
+				return nil, fmt.Errorf("output %d of the other member is not one of its link, seq %d", o.Number, l.Seq)
+			}
+			payloads[j] = o.Payload
 		}
 		if i == 0 && outs[i].Number > before+1 {
 			// The other member's oldest kept output lies within a step: what is

@@ -23,14 +23,14 @@ import (
 const (
 	crashPatience = 500 * time.Millisecond // for one inquiry
 	campaign      = 2 * time.Second        // then Raft's timeouts see to it
-	stagger       = 75 * time.Millisecond  // an election's time: between one candidate and the next
+	stagger       = 75 * time.Millisecond  // an election's time without its round trips: between one candidate and the next
 	candidacies   = 3                      // of one member after one crash
 )
 
 // standing is what a member answers when it is asked whether the active is gone.
 type standing struct {
 	Member     string `json:"member"`
-	Gone       bool   `json:"gone"` // it followed that active, and nothing listens there
+	Gone       bool   `json:"gone"` // it follows no other, and nothing listens there
 	LastTerm   uint64 `json:"last_term"`
 	LastIndex  uint64 `json:"last_index"`
 	Eligible   bool   `json:"eligible"`
@@ -55,16 +55,20 @@ func (a *standing) before(b *standing) bool {
 
 // watchCrashes acts upon connections that ended from the other side.
 func (g *Group) watchCrashes() {
-	var acted uint64 // newest term that this member saw end in a crash
+	type crash struct {
+		member string
+		term   uint64
+	}
+	var acted crash // the last one, and the term to which it has led: other connections to the same process ended too
 	for {
 		select {
 		case member := <-g.net.Lost():
 			n := g.node.Load()
-			if n == nil || !n.followed(member) || n.raft.CurrentTerm() == acted {
+			if n == nil || !n.lost(member) || acted == (crash{member, n.raft.CurrentTerm()}) {
 				continue
 			}
-			if term := n.raft.CurrentTerm(); g.campaign(n, member) {
-				acted = term
+			if g.campaign(n, member) {
+				acted = crash{member, n.raft.CurrentTerm()}
 			}
 		case <-g.ctx.Done():
 			return
@@ -72,26 +76,34 @@ func (g *Group) watchCrashes() {
 	}
 }
 
+// lost says that this member follows nobody but perhaps the other.
+func (n *node) lost(member string) bool {
+	_, leader := n.raft.LeaderWithID()
+	return n.raft.State() != raft.Leader && (leader == "" || string(leader) == member)
+}
+
 // followed says that the other is the last active that this member followed.
 func (n *node) followed(member string) bool {
-	if n.raft.State() == raft.Leader {
-		return false
-	}
 	_, leader := n.raft.LeaderWithID()
 	active := string(leader)
 	if leader == "" {
 		n.machine.Read(func(s *fsm.State) { active, _, _ = s.Active() })
 	}
-	return active == member
+	return active == member && n.raft.State() != raft.Leader
 }
 
-// standing is this member's answer about an active.
+// standing is this member's answer about an active. If it follows another one
+// the answer is about that: two may have died one after the other, and not
+// everybody has heard of the second.
 func (g *Group) standing(ctx context.Context, n *node, active string) *standing {
+	if _, leader := n.raft.LeaderWithID(); leader != "" {
+		active = string(leader)
+	}
 	last, _ := strconv.ParseUint(n.raft.Stats()["last_log_term"], 10, 64)
 	return &standing{
 		Member: g.cfg.Member, LastTerm: last, LastIndex: n.raft.LastIndex(),
 		Eligible: g.eligible() == nil, Checkpoint: n.replica.restoredSeq.Load(),
-		Gone: n.followed(active) && g.net.Gone(ctx, active),
+		Gone: n.lost(active) && g.net.Gone(ctx, active),
 	}
 }
 
@@ -103,6 +115,7 @@ func (g *Group) campaign(n *node, active string) (gone bool) {
 	ctx, cancel := context.WithTimeout(n.ctx, campaign)
 	defer cancel()
 	since := time.Now() // the turns of those before this member began
+	trip := campaign    // what an inquiry takes: an election takes as much, twice
 	for stood := 0; stood < candidacies && ctx.Err() == nil; {
 		mine := g.standing(ctx, n, active)
 		if !mine.Gone {
@@ -110,12 +123,15 @@ func (g *Group) campaign(n *node, active string) (gone bool) {
 		}
 		gone = true
 		wait := stagger / 4
+		asked := time.Now()
 		rank, agreed := g.inquire(ctx, mine, active)
-		if agreed && rank <= int(time.Since(since)/stagger) && n.followed(active) {
+		trip = min(trip, time.Since(asked))
+		turn := stagger + 2*trip
+		if agreed && rank <= int(time.Since(since)/turn) && n.lost(active) {
 			n.log.Info("the active's process is gone, standing for election", "member", g.cfg.Member, "active", active, "rank", rank)
 			n.stand(ctx, active)
 			stood++
-			wait = stagger + rand.N(stagger/2) // two that meet once must not meet again
+			wait = turn + rand.N(turn) // two that meet once must not meet again
 			since = time.Now()
 		}
 		select {

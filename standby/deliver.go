@@ -184,8 +184,9 @@ func (g *Group) duplicate(p *pending, r fsm.Receipt) Result {
 	}
 	if out.Outputs == 0 {
 		out.FirstOutput = 0
-	} else if outs, err := g.outs.Read(out.FirstOutput, int(min(out.Outputs, maxPeerBatch))); err == nil && uint64(len(outs)) == out.Outputs {
-		// Damaged ones are not fetched here: the active loop waits for nobody.
+	} else if outs, err := g.outs.Peek(out.FirstOutput, int(min(out.Outputs, maxPeerBatch))); err == nil && uint64(len(outs)) == out.Outputs {
+		// What is damaged, or would have to be looked for, is not given here: the
+		// active loop waits for nobody.
 		for i := range outs {
 			out.OutputData = append(out.OutputData, outs[i].Payload)
 		}
@@ -238,7 +239,7 @@ func (g *Group) Outputs(ctx context.Context, from uint64) iter.Seq2[chain.Output
 
 // ForwardTo is a transport to the API of another member over the peer network.
 // The host of a request's URL is the member's name.
-func (g *Group) ForwardTo() http.RoundTripper { return g.peers.httpc.Transport }
+func (g *Group) ForwardTo() http.RoundTripper { return g.peers.forward }
 
 // ServePeers sets the handler that other members reach when they forward a
 // client's call to this one.

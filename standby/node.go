@@ -214,6 +214,9 @@ func (n *node) lead() func() {
 // members that all fail must not pass it around as fast as they can.
 const maxTransfers = 3
 
+// manyTransfers is that bound where the role has an heir.
+const manyTransfers = 10 * maxTransfers
+
 // relinquish hands leadership to the freshest member that may have it. If
 // nobody takes it this Raft instance is restarted, so that its next activation
 // has a new term. A leader that was not allowed to begin, and is now, begins
@@ -221,9 +224,16 @@ const maxTransfers = 3
 func (n *node) relinquish(ctx context.Context, cause error) (again bool) {
 	g := n.g
 	early := errors.As(cause, new(*notAllowedError))
+	heir := ""
 	for {
 		g.transfers = slices.DeleteFunc(g.transfers, func(t time.Time) bool { return time.Since(t) >= time.Minute })
-		if len(g.transfers) < maxTransfers {
+		most := maxTransfers
+		if early { // this member is sound: it won since its log is the freshest
+			if heir = g.heir(ctx); heir != "" {
+				most = manyTransfers
+			}
+		}
+		if len(g.transfers) < most {
 			break
 		}
 		n.setRole(RoleFailed, "", fmt.Sprintf("leadership was given up %d times within a minute, now holding: %v", maxTransfers, cause))
@@ -252,7 +262,10 @@ func (n *node) relinquish(ctx context.Context, cause error) (again bool) {
 		return false
 	}
 	err := within(ctx, g.cfg.Election+5*time.Second, func() error {
-		if to := g.successor(); to != "" {
+		if heir == "" {
+			heir = g.heir(ctx)
+		}
+		if to := heir; to != "" {
 			return n.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to)).Error()
 		}
 		return n.raft.LeadershipTransfer().Error()

@@ -57,14 +57,15 @@ const (
 
 // peers calls the other members over the peer network.
 type peers struct {
-	self  string
-	net   peernet.Network
-	httpc *http.Client
+	self    string
+	net     peernet.Network
+	httpc   *http.Client
+	forward *http.Transport // of clients' calls, which may be many and slow
 }
 
 func newPeers(self string, n peernet.Network) *peers {
 	p := &peers{self: self, net: n}
-	p.httpc = &http.Client{Transport: p.transport()}
+	p.httpc, p.forward = &http.Client{Transport: p.transport()}, p.transport()
 	return p
 }
 
@@ -86,7 +87,10 @@ func (p *peers) transport() *http.Transport {
 	}
 }
 
-func (p *peers) close() { p.httpc.CloseIdleConnections() }
+func (p *peers) close() {
+	p.httpc.CloseIdleConnections()
+	p.forward.CloseIdleConnections()
+}
 
 // patience bounds a call that asks for what is there: a member that is cut off
 // must not hold up what another one can answer.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -99,22 +100,17 @@ func (g *Group) target(ctx context.Context, to string) (string, error) {
 	if to == g.cfg.Member {
 		return to, &RefusedError{Reason: to + " is active already"}
 	}
+	ask := slices.DeleteFunc(g.voters(), func(m string) bool { return m == g.cfg.Member || to != "" && m != to })
 	var best *position
 	var why []error
-	for _, m := range g.voters() {
-		if m == g.cfg.Member || to != "" && m != to {
-			continue
-		}
-		pctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-		pos, err := g.peers.position(pctx, m, 0, 0)
-		cancel()
+	for _, a := range g.ask(ctx, ask, 2*time.Second) {
 		switch {
-		case err != nil:
-			why = append(why, fmt.Errorf("%s does not answer: %w", m, err))
-		case !pos.Eligible:
-			why = append(why, fmt.Errorf("%s may not be active: %s", m, pos.Reason))
-		case best == nil || pos.Seq > best.Seq:
-			best = pos
+		case a.err != nil:
+			why = append(why, fmt.Errorf("%s does not answer: %w", a.member, a.err))
+		case !a.pos.Eligible:
+			why = append(why, fmt.Errorf("%s may not be active: %s", a.member, a.pos.Reason))
+		case a.pos.ahead(best):
+			best = a.pos
 		}
 	}
 	if best == nil {
@@ -124,6 +120,47 @@ func (g *Group) target(ctx context.Context, to string) (string, error) {
 		return to, &RefusedError{Reason: errors.Join(why...).Error()}
 	}
 	return best.Member, nil
+}
+
+// said is what a member says of itself when it is asked.
+type said struct {
+	member string
+	pos    *position
+	err    error
+}
+
+// ask asks members at the same time.
+func (g *Group) ask(ctx context.Context, members []string, patience time.Duration) []said {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	out := make([]said, len(members))
+	var wg sync.WaitGroup
+	for i, m := range members {
+		wg.Go(func() {
+			out[i].member = m
+			out[i].pos, out[i].err = g.peers.position(ctx, m, 0, 0)
+		})
+	}
+	wg.Wait()
+	return out
+}
+
+// heir is the member to give the role to, of those that answer now: what was
+// heard of an active that has just died is of when it lived.
+func (g *Group) heir(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, crashPatience)
+	defer cancel()
+	to, err := g.target(ctx, "")
+	if err != nil {
+		return ""
+	}
+	return to
+}
+
+// ahead says that p has more of the history than the other, which may be nil,
+// or as much, and more of it replayed.
+func (p *position) ahead(other *position) bool {
+	return other == nil || p.Seq > other.Seq || p.Seq == other.Seq && p.HostInput > other.HostInput
 }
 
 // syncTarget seals a checkpoint and waits until the target has restored it and

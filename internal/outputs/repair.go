@@ -18,7 +18,13 @@ func (s *Store) Replace(outs []chain.Output) error {
 	defer s.writer.Unlock()
 	first, next := outs[0].Number, outs[len(outs)-1].Number+1
 	for _, g := range s.segs {
-		if g.first == first && g.next >= next {
+		if g.first != first {
+			continue
+		}
+		if err := s.learn(g); err != nil {
+			return err
+		}
+		if g.next >= next {
 			return s.replace(g, outs)
 		}
 	}
@@ -28,7 +34,7 @@ func (s *Store) Replace(outs []chain.Output) error {
 func (s *Store) replace(g *segment, outs []chain.Output) error {
 	repaired := &Store{fs: s.fs.Sub("repair"), keep: Retention{SegmentBytes: 1 << 60}, next: g.first, oldest: g.first}
 	if err := errors.Join(repaired.fs.RemoveAll("."), repaired.fs.MkdirAll("."), repaired.Append(outs)); err != nil {
-		return err
+		return errors.Join(err, repaired.Close())
 	}
 	whole := repaired.segs[0]
 	for whole.next < g.next { // what was appended since lies where it would lie here
@@ -59,9 +65,19 @@ func (s *Store) replace(g *segment, outs []chain.Output) error {
 func (s *Store) Resume(next uint64) (whole bool, err error) {
 	s.writer.Lock()
 	defer s.writer.Unlock()
+	if err := s.learnBefore(next); err != nil {
+		return false, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	removed := false
+	defer func() {
+		if err == nil && removed {
+			err = s.fs.SyncDir(".")
+		}
+	}()
 	for len(s.segs) > 0 && s.segs[len(s.segs)-1].first >= next {
+		removed = true
 		if err := s.remove(len(s.segs) - 1); err != nil {
 			return false, err
 		}
@@ -72,9 +88,6 @@ func (s *Store) Resume(next uint64) (whole bool, err error) {
 		return next == 1, nil
 	}
 	g := s.segs[len(s.segs)-1]
-	if g.unread {
-		g.scan()
-	}
 	if g.next > next && !g.broken {
 		err = g.cut(next)
 		if err != nil && !errors.Is(err, durable.ErrDamaged) {

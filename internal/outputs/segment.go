@@ -26,14 +26,18 @@ type segment struct {
 func (g *segment) name() string { return fmt.Sprintf("%020d%s", g.first, suffix) }
 
 // scan finds the whole records of a segment that nobody has read yet. Its next
-// is the first of the segment after it; 0 if there is none.
-func (g *segment) scan() {
+// is the first of the segment after it, where it ends for all that may follow; 0
+// if there is none. A disk that does not answer says nothing of an older segment.
+func (g *segment) scan() error {
 	end, due := g.size, g.next
 	g.size, g.next, g.unread = 0, g.first, false
 	r := &ahead{r: g.file}
-	for g.size < end {
+	for g.size < end && (due == 0 || g.next < due) {
 		o, n, err := g.read(r, g.size, end, g.next)
 		if err != nil {
+			if due != 0 && !errors.Is(err, durable.ErrDamaged) {
+				return err
+			}
 			g.torn = true
 			break
 		}
@@ -42,18 +46,41 @@ func (g *segment) scan() {
 	if due != 0 && g.next != due {
 		g.broken, g.next = true, due
 	}
+	return nil
 }
 
-// learn scans a segment that turns out to be needed. The writer's.
-func (s *Store) learn(g *segment) {
-	if !g.unread {
-		return
+// learn scans a segment that turns out to be needed. Nobody waits for it but who
+// needs such a segment too. Only the writer changes it after that.
+func (s *Store) learn(g *segment) error {
+	s.learning.Lock()
+	defer s.learning.Unlock()
+	s.mu.RLock()
+	known := *g
+	s.mu.RUnlock()
+	if !known.unread {
+		return nil
 	}
-	known := *g // which readers of other segments do not wait for
-	known.scan()
+	if err := known.scan(); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	*g = known
+	if g.unread { // else it was repaired meanwhile
+		g.next, g.size, g.points, g.last = known.next, known.size, known.points, known.last
+		g.unread, g.broken, g.torn = false, known.broken, known.torn
+	}
+	return nil
+}
+
+// learnBefore learns the segment that something at next would follow or be in.
+// The writer's.
+func (s *Store) learnBefore(next uint64) error {
+	for _, g := range slices.Backward(s.segs) {
+		if g.first < next {
+			return s.learn(g)
+		}
+	}
+	return nil
 }
 
 func (g *segment) note(n int64, seq uint64) {
@@ -95,7 +122,7 @@ func (g *segment) read(r io.ReaderAt, off, end int64, number uint64) (chain.Outp
 	bad := &DamagedError{number, number}
 	var head [headSize]byte
 	if _, err := r.ReadAt(head[:], off); err != nil {
-		return chain.Output{}, 0, bad
+		return chain.Output{}, 0, unless(err, bad)
 	}
 	n := binary.BigEndian.Uint32(head[:])
 	if n > maxPayload || off+headSize+int64(n) > end {
@@ -104,13 +131,21 @@ func (g *segment) read(r io.ReaderAt, off, end int64, number uint64) (chain.Outp
 	o := chain.Output{Number: binary.BigEndian.Uint64(head[4:]), Seq: binary.BigEndian.Uint64(head[12:]), Term: binary.BigEndian.Uint64(head[20:]), Payload: make([]byte, n)}
 	if n > 0 {
 		if _, err := r.ReadAt(o.Payload, off+headSize); err != nil {
-			return chain.Output{}, 0, bad
+			return chain.Output{}, 0, unless(err, bad)
 		}
 	}
 	if d := digest(head[:28], o.Payload); o.Number != number || string(d[:16]) != string(head[28:]) {
 		return chain.Output{}, 0, bad
 	}
 	return o, headSize + int64(n), nil
+}
+
+// unless is what a failed read says: the file is too short, or it could not be read.
+func unless(err error, bad *DamagedError) error {
+	if errors.Is(err, io.EOF) {
+		return bad
+	}
+	return err
 }
 
 // ahead reads small records of a file in one piece.
@@ -144,6 +179,9 @@ func digest(head, payload []byte) chain.Hash { return chain.Derive("stored outpu
 func (s *Store) tail() (*segment, error) {
 	if n := len(s.segs); n > 0 {
 		g := s.segs[n-1]
+		if err := s.learn(g); err != nil {
+			return nil, err
+		}
 		if g.torn && !g.broken {
 			if err := g.trim(); err != nil {
 				return nil, err

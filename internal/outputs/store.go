@@ -57,11 +57,12 @@ type Store struct {
 	fs   durable.FS
 	keep Retention
 
-	writer sync.Mutex // held over all of a change, taken before mu
-	buf    []byte     // the writer's, for what is written next
-	sizes  []int64
+	writer   sync.Mutex // held over all of a change, taken before the others
+	learning sync.Mutex // held while a segment is scanned, taken before mu
+	buf      []byte     // the writer's, for what is written next
+	sizes    []int64
 
-	mu     sync.RWMutex // guards what readers see; only a writer changes it
+	mu     sync.RWMutex // guards what readers see; only a writer changes it, or who learns a segment
 	segs   []*segment
 	next   uint64
 	oldest uint64
@@ -90,7 +91,7 @@ func Open(fs durable.FS, keep Retention) (*Store, error) {
 		if err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
-		g := &segment{first: first, file: f, unread: true}
+		g := &segment{first: first, file: durable.Steady(f), unread: true}
 		s.segs = append(s.segs, g)
 		if g.size, err = f.Size(); err != nil {
 			return nil, errors.Join(err, s.Close())
@@ -102,7 +103,7 @@ func Open(fs durable.FS, keep Retention) (*Store, error) {
 			g.next = s.segs[i+1].first
 		}
 		newest := s.segs[n-1]
-		newest.scan()
+		newest.scan() // has no error: the newest ends where it cannot be read
 		s.oldest, s.next = s.segs[0].first, newest.next
 	}
 	return s, nil
@@ -148,6 +149,7 @@ func (s *Store) Append(outs []chain.Output) error {
 		s.buf = buf
 	}
 	if _, err := g.file.WriteAt(buf, g.size); err != nil {
+		g.torn = true // perhaps some of it is there
 		return err
 	}
 	s.mu.Lock()
@@ -167,10 +169,17 @@ func (s *Store) Read(from uint64, max int) ([]chain.Output, error) {
 		if unread == nil {
 			return outs, err
 		}
-		s.writer.Lock()
-		s.learn(unread)
-		s.writer.Unlock()
+		if s.learn(unread) != nil {
+			return nil, &DamagedError{unread.first, unread.next - 1}
+		}
 	}
+}
+
+// Peek is Read of what can be read at once: it gives nothing, or less, where a
+// file must be gone through first.
+func (s *Store) Peek(from uint64, max int) ([]chain.Output, error) {
+	outs, _, err := s.read(from, max)
+	return outs, err
 }
 
 // read gives the segment that must be learned first, if there is one.
@@ -221,17 +230,20 @@ func (s *Store) read(from uint64, max int) (outs []chain.Output, unread *segment
 
 // Truncate drops the outputs from next on, and those of a damaged segment that
 // reaches so far. Also after an error the store goes on after what it has.
-func (s *Store) Truncate(next uint64) error {
+func (s *Store) Truncate(next uint64) (err error) {
 	s.writer.Lock()
 	defer s.writer.Unlock()
+	if err := s.learnBefore(next); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	removed := false
 	defer func() {
-		if n := len(s.segs); n > 0 {
-			s.next = s.segs[n-1].next
-		} else {
-			s.next = min(s.next, next)
-			s.oldest = s.next
+		s.next = min(s.next, next)
+		s.ends()
+		if err == nil && removed {
+			err = s.fs.SyncDir(".")
 		}
 	}()
 	for len(s.segs) > 0 {
@@ -239,11 +251,8 @@ func (s *Store) Truncate(next uint64) error {
 		if g.next <= next {
 			break
 		}
-		if g.first < next && g.unread {
-			g.scan()
-		}
 		if g.first >= next || g.broken {
-			next = min(next, g.first)
+			next, removed = min(next, g.first), true
 			if err := s.remove(len(s.segs) - 1); err != nil {
 				return err
 			}
@@ -256,6 +265,15 @@ func (s *Store) Truncate(next uint64) error {
 	return nil
 }
 
+// ends says where the store goes on after what it has. Both locks are held.
+func (s *Store) ends() {
+	if n := len(s.segs); n > 0 {
+		s.next = s.segs[n-1].next
+	} else {
+		s.oldest = s.next
+	}
+}
+
 // Skip gives up what is kept and goes on at a number: what lies before it is
 // nowhere to be had.
 func (s *Store) Skip(to uint64) error {
@@ -265,6 +283,7 @@ func (s *Store) Skip(to uint64) error {
 	defer s.mu.Unlock()
 	for len(s.segs) > 0 {
 		if err := s.remove(len(s.segs) - 1); err != nil {
+			s.ends()
 			return err
 		}
 	}
@@ -279,12 +298,14 @@ func (s *Store) Prune(old func(seq uint64) bool) error {
 	s.writer.Lock()
 	defer s.writer.Unlock()
 	total := int64(0)
+	s.mu.RLock()
 	for _, g := range s.segs {
 		total += g.size
 	}
+	s.mu.RUnlock()
 	for len(s.segs) > 1 {
 		g := s.segs[0]
-		if total <= s.keep.Bytes && !old(s.newestOf(0)) {
+		if newest, known := s.newestOf(0); total <= s.keep.Bytes && !(known && old(newest)) {
 			break
 		}
 		total -= g.size
@@ -299,12 +320,18 @@ func (s *Store) Prune(old func(seq uint64) bool) error {
 	return nil
 }
 
-// newestOf is the seq of a segment's newest output.
-func (s *Store) newestOf(i int) uint64 {
-	if s.learn(s.segs[i]); s.segs[i].broken && i == 0 {
-		return s.newestOf(1)
+// newestOf is the seq of the newest output of a segment, or of the first whole
+// one after it, if one is known.
+func (s *Store) newestOf(i int) (seq uint64, known bool) {
+	for _, g := range s.segs[i:] {
+		if s.learn(g) != nil {
+			return 0, false
+		}
+		if !g.broken {
+			return g.last, g.next > g.first
+		}
 	}
-	return s.segs[i].last
+	return 0, false
 }
 
 // Sync makes everything appended durable. Nobody waits for it.

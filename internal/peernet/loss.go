@@ -45,6 +45,10 @@ func (n *tlsNet) Gone(ctx context.Context, member string) bool {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return false
 		}
+		select { // something else may answer for a process that is gone
+		case <-time.After(settle / 4):
+		case <-ctx.Done():
+		}
 	}
 	return false
 }

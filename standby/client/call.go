@@ -50,6 +50,9 @@ func problemOf(resp *http.Response) error {
 		if p.Code == wire.Unauthorized {
 			p.Forbidden = resp.StatusCode == http.StatusForbidden
 		}
+		if !p.Code.Known() && resp.StatusCode < 500 { // of a later version: the status says that nothing happened
+			p.Code = wire.BadRequest
+		}
 		return p
 	}
 	return fmt.Errorf("%s answers %s: is that a member's API address? It says %.200q", resp.Request.URL.Host, resp.Status, text)
@@ -79,10 +82,12 @@ func (c *Client) once(ctx context.Context, member int, method, path string, body
 	a.header = resp.Header
 	a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err == nil && len(a.body) > maxAnswer {
-		err = fmt.Errorf("the answer is over %d bytes", maxAnswer)
+		err = fmt.Errorf("%w: over %d bytes", errTooMuch, maxAnswer)
 	}
 	return a, true, err
 }
+
+var errTooMuch = errors.New("the answer is too long")
 
 // retriable errors may go away, and mean that nothing happened.
 func retriable(err error) bool {
@@ -99,8 +104,8 @@ func (c *Client) call(ctx context.Context, method, path string, body []byte, aga
 	for turn := 0; ; turn++ {
 		member := (c.first() + turn) % len(c.cfg.Members)
 		limit := operationTimeout
-		if again {
-			limit = c.cfg.StallTimeout
+		if again { // twice as long each time: an answer may take longer than a frozen member is waited for
+			limit = min(limit, c.cfg.StallTimeout<<min(turn, 10))
 		}
 		try, cancel := context.WithTimeout(ctx, limit)
 		a, sent, err := c.once(try, member, method, path, body)
@@ -110,9 +115,9 @@ func (c *Client) call(ctx context.Context, method, path string, body []byte, aga
 		case err == nil:
 			c.prefer(member)
 			return a, nil
-		case errors.As(err, &p) && !retriable(err) && !(again && (p.Code == wire.Uncertain || p.Code == wire.Internal)):
+		case errors.Is(err, errTooMuch), errors.As(err, &p) && !retriable(err) && !p.Code.Open():
 			return a, err
-		case p == nil && sent && !again:
+		case !again && sent && (p == nil || p.Code.Open()):
 			return a, &standby.UncertainError{Reason: err.Error(), Remedy: "see status and history"}
 		}
 		var d time.Duration

@@ -23,7 +23,8 @@
 // bytes are on their way.
 //
 // Without a producer's name events are delivered at most once: those whose
-// connection broke end as uncertain.
+// connection broke end as uncertain, those that the group had no room or no
+// active for end with that error.
 //
 // Errors are package standby's: errors.Is with standby.ErrUncertain means that
 // the event may have happened, every other error that it did not, except

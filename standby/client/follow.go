@@ -88,7 +88,7 @@ var errStopped = errors.New("the reader has enough")
 // endless, the end of a stream is the end.
 func (c *Client) follow(ctx context.Context, path func() string, endless bool, line func([]byte) error) error {
 	var wait backoff
-	pruned := 0
+	pruned := make(map[int]bool) // members that have it no more
 	for turn := 0; ; turn++ {
 		member := (c.first() + turn) % len(c.cfg.Members)
 		lines := 0
@@ -97,7 +97,8 @@ func (c *Client) follow(ctx context.Context, path func() string, endless bool, l
 			return line(b)
 		})
 		if lines > 1 {
-			wait, pruned = 0, 0
+			wait = 0
+			clear(pruned)
 		}
 		var p *wire.Problem
 		switch {
@@ -109,10 +110,9 @@ func (c *Client) follow(ctx context.Context, path func() string, endless bool, l
 			c.prefer(member)
 			return nil
 		case errors.Is(err, standby.ErrPruned): // another member may keep more
-			if pruned++; pruned >= len(c.cfg.Members) {
+			if pruned[member] = true; len(pruned) == len(c.cfg.Members) {
 				return err
 			}
-			continue
 		case errors.As(err, &p) && !retriable(err) && p.Code != wire.Internal:
 			return err
 		}

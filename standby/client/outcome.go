@@ -32,10 +32,16 @@ func (s *sender) result(r *standby.Result) {
 	foreign := code == wire.NumberTaken || !p.maybe && (r.Receipt.Duplicate || code == wire.OldDuplicate)
 	switch {
 	case p.event.Producer == "":
+		if r.Err != nil && code.Open() {
+			r.Err = &standby.UncertainError{Reason: r.Err.Error(), Remedy: "look for the effect before you send it again: the event has no number"}
+		}
 		s.pop(r)
 		s.wait = 0
+	case p.maybe && (code == wire.TooLarge || code == wire.BadRequest): // of a copy: another may have been taken before
+		s.fatal = fmt.Errorf("number %d was refused for good (%w), and may have been taken before: begin again with a new client", p.event.Sequence, r.Err)
+		s.drop(s.fatal)
 	case s.hole != 0:
-		s.behind(r, code)
+		s.behind(r, code, foreign)
 	case foreign:
 		s.foreign(p)
 	case r.Err == nil, code == wire.OldDuplicate:
@@ -78,7 +84,7 @@ func (s *sender) foreign(p *Pending) {
 }
 
 // behind is the outcome of an event that left with a number after the hole.
-func (s *sender) behind(r *standby.Result, code wire.Code) {
+func (s *sender) behind(r *standby.Result, code wire.Code, foreign bool) {
 	switch code {
 	case wire.TooLarge, wire.BadRequest:
 		s.pop(r)
@@ -86,7 +92,14 @@ func (s *sender) behind(r *standby.Result, code wire.Code) {
 		s.settled++
 	case "", wire.OldDuplicate, wire.NumberTaken: // somebody else filled it
 		s.proven = true
-		s.foreign(s.waiting[s.settled])
+		p := s.waiting[s.settled]
+		if foreign {
+			s.foreign(p)
+			return
+		}
+		s.fatal = fmt.Errorf("%w: number %d of %q", ErrNameInUse, s.hole, p.event.Producer)
+		s.pop(r)
+		s.drop(s.fatal)
 		return
 	default:
 		s.broken(r.Err)
@@ -122,9 +135,7 @@ func (s *sender) settle() {
 // ended is called when the connection has ended by itself. A request that was
 // refused as a whole did nothing, if its answer says so.
 func (s *sender) ended(err error) {
-	switch codeOf(err) {
-	case "", wire.Uncertain, wire.Internal:
-	default:
+	if !codeOf(err).Open() {
 		s.sent, s.settled = 0, 0
 	}
 	s.broken(err)

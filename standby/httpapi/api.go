@@ -2,9 +2,11 @@ package httpapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -26,9 +28,10 @@ type api struct {
 	cfg     Config
 	peer    bool // serves the other members
 	keys    keyring
-	self    string // this member's name
-	limit   int    // for a payload, here and by the group's settings
-	streams chan struct{}
+	self    string        // this member's name
+	limit   int           // for a payload, here and by the group's settings
+	streams chan struct{} // places for outputs and watches
+	senders chan struct{} // places for streams of events
 	counts  *counts
 }
 
@@ -53,7 +56,7 @@ func newAPI(cfg Config, keys keyring, peer bool) http.Handler {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &api{cfg: cfg, peer: peer, keys: keys, self: cfg.Group.Status().Member, streams: make(chan struct{}, cfg.Limits.MaxStreams), counts: newCounts(), limit: cfg.Limits.MaxEventBytes}
+	a := &api{cfg: cfg, peer: peer, keys: keys, self: cfg.Group.Status().Member, streams: make(chan struct{}, cfg.Limits.MaxStreams), senders: make(chan struct{}, cfg.Limits.MaxStreams), counts: newCounts(), limit: cfg.Limits.MaxEventBytes}
 	if f, err := chain.ParseFounding(cfg.Group.Founding()); err == nil {
 		a.limit = min(a.limit, int(f.Settings.MaxEventBytes))
 	}
@@ -134,8 +137,9 @@ type call struct {
 func (a *api) contain(h http.Handler) http.Handler {
 	origin := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		begun := &begun{ResponseWriter: w}
+		begun := newBegun(w, r, a.cfg.Limits.WriteTimeout)
 		w = begun
+		defer begun.limit() // for what is left in the buffers
 		defer func() {
 			p := recover()
 			if p == nil {
@@ -159,7 +163,11 @@ func (a *api) contain(h http.Handler) http.Handler {
 		if r.Body != nil && r.Body != http.NoBody {
 			http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.cfg.Limits.Timeout))
 		}
-		if err := origin.Check(r); err != nil {
+		err := origin.Check(r)
+		if h := r.Header; h.Get("Sec-Fetch-Site") == "cross-site" && h.Get("Sec-Fetch-Mode") != "navigate" {
+			err = errors.New("a page of another site makes this call")
+		}
+		if err != nil {
 			p := wire.Problemf(wire.Unauthorized, "call from the page's own server", "%v", err)
 			p.Forbidden = true
 			a.fail(w, p)
@@ -168,25 +176,6 @@ func (a *api) contain(h http.Handler) http.Handler {
 		h.ServeHTTP(w, r)
 	})
 }
-
-// begun sees whether the answer has begun.
-type begun struct {
-	http.ResponseWriter
-	answer bool
-}
-
-func (b *begun) WriteHeader(status int) {
-	b.answer = true
-	b.ResponseWriter.WriteHeader(status)
-}
-
-func (b *begun) Write(p []byte) (int, error) {
-	b.answer = true
-	return b.ResponseWriter.Write(p)
-}
-
-// Unwrap is for [http.ResponseController].
-func (b *begun) Unwrap() http.ResponseWriter { return b.ResponseWriter }
 
 // guarded lets those through that have one of the roles.
 func (a *api) guarded(roles Role, h func(*call) error) http.Handler {
@@ -255,19 +244,54 @@ func (a *api) read(c *call, max int) error {
 	return wire.Problemf(wire.BadRequest, "nothing happened: send it again", "the body could not be read: %v", err)
 }
 
-// decode reads a small JSON object strictly. No body is an empty object.
-func (c *call) decode(v any) error {
+// decode reads a call that takes no parameters and a small JSON object of such
+// names, strictly: each once and as it is written. No body is an empty object.
+func (c *call) decode(v any, names ...string) error {
+	if _, err := c.params(); err != nil {
+		return err
+	}
 	if len(bytes.TrimSpace(c.body)) == 0 {
 		return nil
 	}
-	d := json.NewDecoder(bytes.NewReader(c.body))
-	d.DisallowUnknownFields()
-	err := d.Decode(v)
-	if err == nil && d.More() {
-		err = errors.New("something follows the object")
+	err := flat(c.body, names)
+	if err == nil {
+		err = json.Unmarshal(c.body, v)
 	}
 	if err != nil {
 		return wire.Problemf(wire.BadRequest, "see docs/api.md", "the body is not what this call takes: %v", err)
+	}
+	return nil
+}
+
+// flat checks that a JSON text is an object without others in it, which has the
+// names at most once.
+func flat(text []byte, names []string) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return cmp.Or(err, errors.New("it is no object"))
+	}
+	seen := make(map[string]bool)
+	for d.More() {
+		t, err := d.Token()
+		if err != nil {
+			return err
+		}
+		name, _ := t.(string)
+		if !slices.Contains(names, name) || seen[name] {
+			return fmt.Errorf("unknown or repeated field %.40q", name)
+		}
+		seen[name] = true
+		if t, err := d.Token(); err != nil {
+			return err
+		} else if _, nested := t.(json.Delim); nested {
+			return fmt.Errorf("field %q takes no list and no object", name)
+		}
+	}
+	if _, err := d.Token(); err != nil { // the end of the object
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return cmp.Or(err, errors.New("something follows the object"))
 	}
 	return nil
 }

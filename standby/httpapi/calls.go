@@ -70,9 +70,14 @@ func (a *api) session(c *call) error {
 func (a *api) operation(c *call, name string, do func() (any, error)) error {
 	res, err := do()
 	var inactive *standby.NotActiveError
-	switch log := a.cfg.Logger.With("operation", name, "remote", c.r.RemoteAddr, "from", c.r.Header.Get(wire.HeaderForwarded)); {
+	log := a.cfg.Logger.With("operation", name, "remote", c.r.RemoteAddr)
+	if a.peer {
+		log = log.With("from", c.r.Header.Get(wire.HeaderForwarded))
+	}
+	switch {
 	case errors.As(err, &inactive) && inactive.Active != "":
-		return err // it is forwarded, and logged there
+		log.Info("an operation is for the active", "active", inactive.Active) // which logs what became of it
+		return err
 	case err != nil:
 		log.Warn("an operation was not done", "err", err)
 		return err
@@ -93,7 +98,7 @@ func (a *api) switchover(c *call) error {
 	var args struct {
 		To string `json:"to"`
 	}
-	if err := c.decode(&args); err != nil {
+	if err := c.decode(&args, "to"); err != nil {
 		return err
 	}
 	return a.operation(c, "switchover", func() (any, error) { return a.cfg.Group.Switchover(c.r.Context(), args.To) })
@@ -109,7 +114,7 @@ func (a *api) stepDown(c *call) error {
 	args := struct {
 		HoldMS uint64 `json:"hold_ms"`
 	}{uint64(defaultHold.Milliseconds())}
-	if err := c.decode(&args); err != nil {
+	if err := c.decode(&args, "hold_ms"); err != nil {
 		return err
 	}
 	if args.HoldMS > uint64(maxHold.Milliseconds()) {

@@ -64,7 +64,7 @@ type Config struct {
 type Limits struct {
 	MaxEventBytes    int           // 1 MiB: a payload; the group's own limit may be lower
 	MaxQueryBytes    int           // 1 MiB: a query's body
-	MaxStreams       int           // 1,024 streams at a time: event streams, outputs, watches; then busy
+	MaxStreams       int           // 1,024 streams of events, and as many of outputs and watches, at a time; then busy
 	Timeout          time.Duration // 30 s for one call, or one batch of a stream
 	OperationTimeout time.Duration // 2 min for sync, switchover and step-down
 	IdleTimeout      time.Duration // 10 min for the next event of a stream

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/understudy-ha/understudy/chain"
 	"github.com/understudy-ha/understudy/standby"
 	"github.com/understudy-ha/understudy/standby/httpapi/wire"
 )
@@ -38,6 +39,9 @@ func (a *api) events(c *call) error {
 // parseEvent refuses what is not to be shown to the group.
 func parseEvent(b []byte, max int) (standby.Event, error) {
 	ev, err := wire.ParseEvent(b)
+	if err == nil && len(ev.Producer) > chain.MaxProducer {
+		return standby.Event{}, wire.Problemf(wire.BadRequest, "give it a shorter name", "the producer's name has %d bytes, at most %d are allowed", len(ev.Producer), chain.MaxProducer)
+	}
 	if err == nil && len(ev.Payload) > max {
 		return standby.Event{}, wire.Problemf(wire.TooLarge, "split the event", "the payload has %d bytes, at most %d are allowed here", len(ev.Payload), max)
 	}
@@ -53,11 +57,11 @@ func problemLine(err error) []byte {
 // group commits one batch makes the next: idleness keeps batches small, load
 // makes them large. One batch at a time is at the group, which keeps the order.
 func (a *api) eventStream(c *call) error {
-	s, err := a.open(c.w, wire.NDJSON)
+	s, err := open(a.senders, c.w, wire.NDJSON)
 	if err != nil {
 		return err
 	}
-	defer a.close(s)
+	defer s.close()
 	s.rc.EnableFullDuplex() // HTTP/2 is so by itself
 	src := newSource(c.r, s.rc, &a.cfg.Limits)
 	defer src.close()

@@ -49,6 +49,9 @@ func (c *counts) result(r *standby.Result) {
 
 // metrics writes the Prometheus text format.
 func (a *api) metrics(c *call) error {
+	if _, err := c.params(); err != nil {
+		return err
+	}
 	st := a.cfg.Group.Status()
 	var b bytes.Buffer
 	family := func(name, kind, help string) { fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind) }

@@ -41,11 +41,11 @@ func (a *api) outputs(c *call) error {
 	if !follow {
 		limit = min(limit, max(next, from)-from)
 	}
-	s, err := a.open(c.w, wire.NDJSON)
+	s, err := open(a.streams, c.w, wire.NDJSON)
 	if err != nil {
 		return err
 	}
-	defer a.close(s)
+	defer s.close()
 	if limit == 0 || follow && from >= next {
 		if err := s.write(nil, true); err != nil || limit == 0 { // nothing to tell yet but that it goes well
 			return nil
@@ -87,11 +87,11 @@ func (a *api) watch(c *call) error {
 		c.w.Header().Set("Content-Type", wire.NDJSON)
 		return nil
 	}
-	s, err := a.open(c.w, wire.NDJSON)
+	s, err := open(a.streams, c.w, wire.NDJSON)
 	if err != nil {
 		return err
 	}
-	defer a.close(s)
+	defer s.close()
 	ctx, cancel := context.WithCancelCause(c.r.Context())
 	defer cancel(nil)
 	s.beat(a.cfg.Limits.Heartbeat, cancel)

@@ -11,37 +11,36 @@ import (
 // stream is an answer that is written piece by piece, by the call and by its
 // heartbeat.
 type stream struct {
-	mu      sync.Mutex
-	w       http.ResponseWriter
-	rc      *http.ResponseController
-	patient time.Duration
-	begun   bool
-	quiet   bool // nothing was written since the last beat
-	err     error
-	stop    chan struct{}
-	wg      sync.WaitGroup
+	places chan struct{}
+	mu     sync.Mutex
+	w      http.ResponseWriter
+	rc     *http.ResponseController
+	begun  bool
+	quiet  bool // nothing was written since the last beat
+	err    error
+	stop   chan struct{}
+	wg     sync.WaitGroup
 }
 
-// open takes one of the places for streams. The caller closes the stream.
-func (a *api) open(w http.ResponseWriter, contentType string) (*stream, error) {
+// open takes one of the places. The caller closes the stream.
+func open(places chan struct{}, w http.ResponseWriter, contentType string) (*stream, error) {
 	select {
-	case a.streams <- struct{}{}:
+	case places <- struct{}{}:
 	default:
 		return nil, &standby.BusyError{RetryAfter: time.Second, Reason: "as many streams as this member serves are open"}
 	}
 	w.Header().Set("Content-Type", contentType)
-	return &stream{w: w, rc: http.NewResponseController(w), patient: a.cfg.Limits.WriteTimeout, stop: make(chan struct{})}, nil
+	return &stream{places: places, w: w, rc: http.NewResponseController(w), stop: make(chan struct{})}, nil
 }
 
 // close gives the place back. The connection may serve other calls after it.
-func (a *api) close(s *stream) {
+func (s *stream) close() {
 	close(s.stop)
 	s.wg.Wait()
-	s.rc.SetWriteDeadline(time.Time{})
-	<-a.streams
+	<-s.places
 }
 
-// write writes b within the stream's patience; with flush it also leaves the buffers.
+// write writes b; with flush it also leaves the buffers.
 func (s *stream) write(b []byte, flush bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -53,7 +52,6 @@ func (s *stream) put(b []byte, flush bool) error {
 		return s.err
 	}
 	s.begun, s.quiet = true, false
-	s.rc.SetWriteDeadline(time.Now().Add(s.patient))
 	if len(b) > 0 {
 		_, s.err = s.w.Write(b)
 	}

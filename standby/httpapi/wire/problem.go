@@ -72,6 +72,13 @@ func (p *Problem) Status() int {
 	return http.StatusInternalServerError
 }
 
+// Known says whether the code is one of this version's.
+func (c Code) Known() bool { _, ok := statuses[c]; return ok }
+
+// Open says that the code leaves open whether something happened. So does one
+// of a later version.
+func (c Code) Open() bool { return c == Uncertain || c == Internal || !c.Known() }
+
 // Unwrap gives package standby's error for the code, or nil.
 func (p *Problem) Unwrap() error {
 	switch p.Code {
