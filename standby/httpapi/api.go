@@ -228,7 +228,7 @@ func (a *api) read(c *call, max int) error {
 	if c.r.Body == nil || c.r.Body == http.NoBody {
 		return nil
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, int64(max)))
+	body, err := io.ReadAll(limited(c.w, c.r, int64(max)))
 	if err == nil {
 		c.body = body
 		http.NewResponseController(c.w).SetReadDeadline(time.Time{})

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"io"
 	"net/http"
 	"time"
 )
@@ -62,3 +63,13 @@ func (b *begun) FlushError() error {
 
 // Unwrap is for [http.ResponseController].
 func (b *begun) Unwrap() http.ResponseWriter { return b.ResponseWriter }
+
+// limited is the body, of which at most max bytes are read. The connection of
+// one that is longer stays for the answer to be read: net/http sees to that for
+// its own ResponseWriter only.
+func limited(w http.ResponseWriter, r *http.Request, max int64) io.ReadCloser {
+	if b, ok := w.(*begun); ok {
+		w = b.ResponseWriter
+	}
+	return http.MaxBytesReader(w, r.Body, max)
+}
