@@ -236,6 +236,7 @@ func TestArchiveHealsAfterFailedWrites(t *testing.T) {
 				c := newCluster(t, 3, newTally, func(cfg *Config) { cfg.SyncInterval = time.Hour })
 				c.must("p", 1, "before")
 				m := c.members[c.active().cfg.Member]
+				require.NoError(t, m.group().archive.sync()) // a fault in the middle of a sync ends the member
 				m.fail(what)
 				c.must("p", 2, "k2 meanwhile")
 				c.must("p", 3, "meanwhile")
