@@ -7,6 +7,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// killedAheadOfC kills the active, a or b, after an event that only c has besides,
+// and waits for the next one.
+func (c *cluster) killedAheadOfC(n uint64) (victim string, took time.Duration) {
+	victim = c.active().cfg.Member
+	c.sw.Isolate(victim, map[string]string{"a": "b", "b": "a"}[victim])
+	c.must("p", n, "only c has it besides")
+	start := time.Now()
+	c.kill(victim)
+	c.sw.Heal()
+	c.active()
+	return victim, time.Since(start)
+}
+
 // A member that is never active and has the freshest log gives the role to one
 // that lives, not to the active that has just died.
 func TestNeverActiveGivesTheRoleToTheLiving(t *testing.T) {
@@ -21,16 +34,8 @@ func TestNeverActiveGivesTheRoleToTheLiving(t *testing.T) {
 			n++
 			c.must("p", n, "load")
 		}
-		victim := c.active().cfg.Member
-		other := map[string]string{"a": "b", "b": "a"}[victim]
-		c.sw.Isolate(victim, other)
-		n++
-		c.must("p", n, "only c has it besides")
-		start := time.Now()
-		c.kill(victim)
-		c.sw.Heal()
-		c.active()
-		require.Less(t, time.Since(start), time.Second)
+		_, took := c.killedAheadOfC(n + 1)
+		require.Less(t, took, time.Second)
 		c.check()
 	})
 }
@@ -44,17 +49,9 @@ func TestNeverActiveGivesTheRoleUpEachTime(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		n := uint64(1)
 		for range 5 {
-			victim := c.active().cfg.Member
-			other := map[string]string{"a": "b", "b": "a"}[victim]
-			c.sw.Isolate(victim, other)
-			n++
-			c.must("p", n, "only c has it besides")
-			start := time.Now()
-			c.kill(victim)
-			c.sw.Heal()
-			c.active()
-			require.Less(t, time.Since(start), 5*time.Second)
-			n++
+			victim, took := c.killedAheadOfC(n + 1)
+			require.Less(t, took, 5*time.Second)
+			n += 2
 			c.must("p", n, "after")
 			c.start(victim)
 			c.settled()

@@ -265,8 +265,8 @@ func (n *node) relinquish(ctx context.Context, cause error) (again bool) {
 		if heir == "" {
 			heir = g.heir(ctx)
 		}
-		if to := heir; to != "" {
-			return n.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to)).Error()
+		if heir != "" {
+			return n.raft.LeadershipTransferToServer(raft.ServerID(heir), raft.ServerAddress(heir)).Error()
 		}
 		return n.raft.LeadershipTransfer().Error()
 	})
@@ -281,15 +281,18 @@ func (n *node) relinquish(ctx context.Context, cause error) (again bool) {
 // successor is the member to hand leadership to: of those that answered last
 // time and may be active, the one with the newest state. Empty if none.
 func (g *Group) successor() string {
-	var best position
+	var best *position
 	for _, m := range g.voters() {
 		s, ok := g.seen.get(m)
 		if m == g.cfg.Member || !ok || s.err != nil || !s.pos.Eligible {
 			continue
 		}
-		if best.Member == "" || s.pos.Seq > best.Seq || s.pos.Seq == best.Seq && s.pos.HostInput > best.HostInput {
-			best = s.pos
+		if s.pos.ahead(best) {
+			best = &s.pos
 		}
+	}
+	if best == nil {
+		return ""
 	}
 	return best.Member
 }

@@ -55,11 +55,12 @@ func (s *Store) learn(g *segment) error {
 	s.learning.Lock()
 	defer s.learning.Unlock()
 	s.mu.RLock()
-	known := *g
-	s.mu.RUnlock()
-	if !known.unread {
+	if !g.unread {
+		s.mu.RUnlock()
 		return nil
 	}
+	known := *g
+	s.mu.RUnlock()
 	if err := known.scan(); err != nil {
 		return err
 	}

@@ -72,20 +72,13 @@ func TestAppendToAFileOfAnotherSize(t *testing.T) {
 
 // A skip that fails halfway leaves a store that goes on after what it has.
 func TestFailedSkip(t *testing.T) {
-	disk := durable.NewMem()
-	fail := false
-	disk.Hook = func(op, name string) error {
-		if fail && op == "remove" {
-			return errors.New("EIO")
-		}
-		return nil
-	}
+	disk, fail := keeping()
 	s, err := outputs.Open(disk.Sub("o"), small)
 	require.NoError(t, err)
 	fill(t, s, 500)
-	fail = true
+	*fail = true
 	require.Error(t, s.Skip(900))
-	fail = false
+	*fail = false
 	next := s.Next()
 	require.NoError(t, s.Append(some(next, next+3)))
 	require.NotPanics(t, func() {

@@ -31,6 +31,18 @@ func fill(t *testing.T, s *outputs.Store, to uint64) {
 	}
 }
 
+// keeping is a disk that removes nothing while it is told to fail.
+func keeping() (*durable.Mem, *bool) {
+	disk, fail := durable.NewMem(), new(bool)
+	disk.Hook = func(op, name string) error {
+		if *fail && op == "remove" {
+			return errors.New("EIO")
+		}
+		return nil
+	}
+	return disk, fail
+}
+
 func TestOutputs(t *testing.T) {
 	fs := durable.OS(t.TempDir())
 	s, err := outputs.Open(fs, small)
@@ -110,21 +122,14 @@ func TestOutputsDamage(t *testing.T) {
 // A cut that fails halfway leaves a store that goes on after what it has, not
 // one with a hole.
 func TestFailedTruncate(t *testing.T) {
-	disk := durable.NewMem()
-	fail := false
-	disk.Hook = func(op, name string) error {
-		if fail && op == "remove" {
-			return errors.New("EIO")
-		}
-		return nil
-	}
+	disk, fail := keeping()
 	s, err := outputs.Open(disk.Sub("outputs"), small)
 	require.NoError(t, err)
 	defer s.Close()
 	fill(t, s, 500)
-	fail = true
+	*fail = true
 	require.Error(t, s.Truncate(65))
-	fail = false
+	*fail = false
 	require.Less(t, s.Next(), uint64(500))
 	fill(t, s, 500)
 	got, err := s.Read(1, 1000)

@@ -90,9 +90,6 @@ func (p *pruner) Outputs(context.Context, uint64) iter.Seq2[chain.Output, error]
 	return func(yield func(chain.Output, error) bool) { yield(chain.Output{}, &standby.PrunedError{Oldest: 5}) }
 }
 
-// Only who was asked can have said that it has an output no more: a member
-// that is restarting may keep it.
-
 type slowQuery struct {
 	*fake
 	calls atomic.Int32
@@ -107,6 +104,3 @@ func (s *slowQuery) Query(ctx context.Context, _ []byte, _ bool) (standby.Answer
 		return standby.Answer{}, ctx.Err()
 	}
 }
-
-// A query that the member would answer within the call's time is answered, also
-// if that is longer than a receipt may take.
