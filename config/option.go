@@ -63,7 +63,7 @@ func Options() []Option {
 		{"stall_timeout", "2s", "time without progress of disk or daemon before the active steps down", duration},
 		{"max_clock_skew", "5s", "how far this member's wall clock may be off from the others' before it is not promoted", duration},
 		{"raft_store", "file", "what keeps the Raft log: file or boltdb; the other one's data is migrated at the start", text},
-		{"verify_sync", "turns", "which standbys verify a checkpoint by replay: turns, all or off", text},
+		{"verify_sync", "turns", "which standbys verify a checkpoint by replay: turns, all or off; off is for all members or none", text},
 		{"standby_mode", "warm", "warm: restore at each sync; hot: apply each committed event at once", text},
 		{"crash_detection", "true", "elect at once when the active's process is seen to be gone", yes},
 		{"never_active", "false", "this member is never promoted", yes},

@@ -23,7 +23,8 @@ type Keys struct {
 type VerifySync string
 
 // Who verifies a sync. Off is possible and visible in the status: then a
-// snapshot that does not restore faithfully is found at the failover.
+// snapshot that does not restore faithfully is found at the failover. It is for
+// all members or none: a member with off vouches for what it has restored.
 const (
 	VerifyTurns VerifySync = "turns"
 	VerifyAll   VerifySync = "all"

@@ -145,12 +145,14 @@ func (r *replica) verify(ctx context.Context, refs []fsm.CheckpointRef) (err err
 }
 
 // report tells the active, in the log, which checkpoints this member holds
-// durably and has verified, as long as the state machine does not know it.
+// durably and has verified, as long as the state machine does not know it. Where
+// nothing is verified it vouches for what it has restored: a floor that waited for
+// a replay would never move, and the journal be full for good.
 func (r *replica) report(ctx context.Context, refs []fsm.CheckpointRef) error {
 	me := r.n.g.cfg.Member
 	for i := range refs {
 		ref := &refs[i]
-		verified := r.verified[ref.Seal.Manifest]
+		verified := r.verified[ref.Seal.Manifest] || r.n.g.cfg.VerifySync == VerifyOff && ref.Seal.Seq == r.restoredSeq.Load()
 		if ref.HasDurable(me) && (!verified || ref.HasVerified(me)) || !r.n.g.checks.Complete(ref.Seal.Manifest) {
 			continue
 		}
