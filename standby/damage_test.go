@@ -108,6 +108,50 @@ func TestCheckpointDamagedWhileRunning(t *testing.T) {
 	})
 }
 
+// A member whose copy of a checkpoint is damaged, and nobody can give it another,
+// does not count among those that hold it.
+func TestDamagedCheckpointIsNotHeld(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		c := newCluster(t, 3, newTally, func(cfg *Config) { cfg.SyncInterval = time.Hour })
+		c.must("p", 1, "k1 x")
+		a := c.active().cfg.Member
+		b, late := c.others(a)[0], c.others(a)[1]
+		c.kill(late)
+		_, err := c.active().Sync(t.Context())
+		require.NoError(t, err)
+		newest := func(member string) (ref fsm.CheckpointRef) {
+			c.members[member].group().node.Load().machine.Read(func(s *fsm.State) {
+				if refs := s.Checkpoints(); len(refs) > 0 {
+					ref = refs[len(refs)-1]
+				}
+			})
+			return ref
+		}
+		c.eventually("the other standby holds it", func() bool { ref := newest(b); return ref.HasDurable(b) })
+		from, to := c.members[a].fs.Sub("data"), c.members[late].fs.Sub("data")
+		for _, f := range files(t, from, "checkpoints") { // as a kill before its report leaves them
+			data, err := from.ReadFile(f, 1<<30)
+			require.NoError(t, err)
+			require.NoError(t, to.WriteFile(f, data))
+		}
+		c.kill(a)
+		for _, m := range []string{b, late} {
+			for _, f := range files(t, c.members[m].fs.Sub("data"), "checkpoints/chunks") {
+				require.NoError(t, c.members[m].fs.Sub("data").WriteFile(f, []byte("rot")))
+			}
+		}
+		c.start(late)
+		c.must("p", 2, "k1 y")
+		time.Sleep(10 * time.Second)
+		ref := newest(late)
+		require.True(t, ref.HasDurable(a))
+		require.False(t, ref.HasDurable(late))
+		c.start(a)
+		c.eventually("it fetched it", func() bool { ref := newest(late); return ref.HasDurable(late) })
+		c.check()
+	})
+}
+
 // A flipped bit or a cut in any file of one stopped member is refused at its start
 // with a message that says what to do, or heals from the others: never another
 // answer. Half of the time the member then has to serve.

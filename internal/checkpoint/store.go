@@ -168,6 +168,12 @@ func (s *Store) Complete(digest chain.Hash) bool {
 	return true
 }
 
+// Whole says whether a checkpoint is here and whole, as Lacking finds out.
+func (s *Store) Whole(digest chain.Hash) bool {
+	m, err := s.Manifest(digest)
+	return err == nil && len(s.Lacking(m)) == 0
+}
+
 // Sync has nothing to do: chunks are durable once put.
 func (s *Store) Sync() error { return nil }
 
