@@ -110,7 +110,8 @@ func newIntake(maxEvents, maxBytes int) *intake {
 func (q *intake) submit(ctx context.Context, s *submission) []Result {
 	s.queue = q
 	n := int64(len(s.events))
-	if q.events.Add(n) > q.maxEvents && n < q.maxEvents || q.bytes.Add(s.bytes) > q.maxBytes {
+	events, bytes := q.events.Add(n), q.bytes.Add(s.bytes) // both: release takes both back
+	if events > q.maxEvents && n < q.maxEvents || bytes > q.maxBytes {
 		q.release(s)
 		return s.fail(&BusyError{RetryAfter: 20 * time.Millisecond, Reason: fmt.Sprintf("%d events wait already", q.events.Load())})
 	}
