@@ -83,6 +83,29 @@ func TestHangingRestoreOnAStandby(t *testing.T) {
 	})
 }
 
+// A checkpoint on whose verification the daemon hung is verified later: where the
+// journal is full no event comes that would make another one.
+func TestHungVerificationIsTriedAgain(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		c, release := sleepyCluster(t, "restore", func(cfg *Config) {
+			cfg.SyncInterval, cfg.MaxJournalSteps, cfg.VerifySync = time.Hour, 20, VerifyAll
+		})
+		defer release()
+		a := c.active()
+		for n := uint64(1); n <= 41; n++ {
+			c.must("p", n, "x")
+		}
+		for _, m := range c.others(a.cfg.Member) {
+			c.eventually("the newest checkpoint's verification is left behind", func() bool { return c.members[m].group().hung.Load() == maxLeftBehind })
+		}
+		release()
+		require.Same(t, a, c.active())
+		c.must("p", 42, "y")
+		require.Same(t, a, c.active())
+		c.check()
+	})
+}
+
 // Where something of a node does not end, the member fails and says what to do.
 func TestWorkThatDoesNotEndEndsTheMember(t *testing.T) {
 	simulate(t, func(t *testing.T) {

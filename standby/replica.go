@@ -35,6 +35,7 @@ type replica struct {
 	host     *host.Host
 	verified map[chain.Hash]bool // manifests in use that this member's own replay agrees with
 	failed   chain.Hash          // manifest whose verification failed: not tried again
+	again    time.Time           // when it is after all, as it only hung; zero: never
 }
 
 func newReplica(n *node) *replica {
@@ -168,6 +169,9 @@ func (r *replica) sync(ctx context.Context) error {
 		return r.follow(ctx, head)
 	}
 	newest := &refs[len(refs)-1]
+	if !r.again.IsZero() && time.Now().After(r.again) {
+		r.failed, r.again = chain.Hash{}, time.Time{} // a full journal waits for this one: no other will come
+	}
 	var problem error
 	if r.host == nil || newest.Seal.Seq > r.restoredSeq.Load() {
 		if r.mustVerify(newest) && r.failed != newest.Seal.Manifest && !r.deadlyUnder(refs) {

@@ -102,7 +102,10 @@ func (r *replica) verify(ctx context.Context, refs []fsm.CheckpointRef) (err err
 	newest := &refs[len(refs)-1].Seal
 	defer func() {
 		if errors.Is(err, errReplay) || errors.Is(err, errForked) || errors.Is(err, errState) || errors.Is(err, errDeadly) || errors.Is(err, errHung) {
-			r.failed = newest.Manifest
+			r.failed, r.again = newest.Manifest, time.Time{}
+			if errors.Is(err, errHung) { // maybe for the machine's sake
+				r.again = time.Now().Add(n.g.cfg.standbyStall())
+			}
 			n.log.Error("verified sync failed", "member", n.g.cfg.Member, "checkpoint", newest.Seq, "err", err)
 		}
 	}()
