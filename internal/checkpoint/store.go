@@ -85,7 +85,24 @@ func (s *Store) PutManifest(digest chain.Hash, b []byte) error {
 	if _, err := ParseManifest(b); err != nil {
 		return err
 	}
-	return s.fs.WriteFile(manifestName(digest), b)
+	return s.put(manifestName(digest), b)
+}
+
+// put makes a file durable. One of which that is not known goes: it could be
+// read, and would be taken for one that is on the disk.
+func (s *Store) put(name string, b []byte) error {
+	err := s.fs.WriteFile(name, b)
+	if err != nil {
+		s.fs.Remove(name)
+	}
+	return err
+}
+
+// putChunk makes a chunk durable that is not here or not whole.
+func (s *Store) putChunk(h chain.Hash, b []byte) error {
+	err := s.put(chunkName(h), b)
+	s.note(h, err == nil)
+	return err
 }
 
 // Chunk reads a chunk.
@@ -122,9 +139,7 @@ func (s *Store) PutChunk(h chain.Hash, b []byte) error {
 	if len(b) > ChunkSize || chunkHash(b) != h {
 		return fmt.Errorf("the %d bytes are not chunk %.8s", len(b), h)
 	}
-	err := s.fs.WriteFile(chunkName(h), b)
-	s.note(h, err == nil)
-	return err
+	return s.putChunk(h, b)
 }
 
 // Missing lists the chunks of a manifest that are not here or not whole.
@@ -247,10 +262,9 @@ func (w *Writer) Write(b []byte) (int, error) {
 func (w *Writer) flush() error {
 	h := chunkHash(w.buf)
 	if _, err := w.s.Chunk(h); err != nil {
-		if err := w.s.fs.WriteFile(chunkName(h), w.buf); err != nil {
+		if err := w.s.putChunk(h, w.buf); err != nil {
 			return err
 		}
-		w.s.note(h, true)
 	}
 	w.m.Chunks = append(w.m.Chunks, h)
 	w.m.Size += uint64(len(w.buf))
@@ -270,7 +284,7 @@ func (w *Writer) Commit() (*Manifest, chain.Hash, error) {
 		return nil, chain.Hash{}, fmt.Errorf("a manifest of %d bytes: the state is too large", len(b))
 	}
 	digest := chain.Derive("manifest", b)
-	return &w.m, digest, w.s.fs.WriteFile(manifestName(digest), b)
+	return &w.m, digest, w.s.put(manifestName(digest), b)
 }
 
 // Abort ends a writer; after Commit it does nothing. Chunks that no manifest

@@ -149,3 +149,48 @@ func TestLeftoversAreRemoved(t *testing.T) {
 	}
 	require.True(t, s.Complete(d))
 }
+
+// unsure is a file system in which a file is there and its name may not be on
+// the disk.
+type unsure struct {
+	durable.FS
+	broken bool
+}
+
+func (u *unsure) WriteFile(name string, data []byte) error {
+	err := u.FS.WriteFile(name, data)
+	if u.broken {
+		err = durable.ErrUnsure
+	}
+	return err
+}
+
+// What may not be on the disk counts as missing, though it can be read.
+func TestUnsureWritesAreMissing(t *testing.T) {
+	whole, err := checkpoint.Open(durable.NewMem().Sub("c"))
+	require.NoError(t, err)
+	m, d := write(t, whole, []byte("state"))
+	manifest, err := whole.ManifestBytes(d)
+	require.NoError(t, err)
+	chunk, err := whole.Chunk(m.Chunks[0])
+	require.NoError(t, err)
+
+	fs := &unsure{FS: durable.NewMem().Sub("c")}
+	s, err := checkpoint.Open(fs)
+	require.NoError(t, err)
+	fs.broken = true
+	require.Error(t, s.PutManifest(d, manifest))
+	require.Error(t, s.PutChunk(m.Chunks[0], chunk))
+	fs.broken = false
+	require.False(t, s.HasManifest(d))
+	require.Equal(t, m.Chunks, s.Lacking(m))
+
+	fs.broken = true
+	w, err := s.Writer(position(t))
+	require.NoError(t, err)
+	_, err = w.Write([]byte("state"))
+	require.NoError(t, err)
+	_, _, err = w.Commit()
+	require.Error(t, err)
+	require.Equal(t, m.Chunks, s.Lacking(m))
+}
