@@ -26,8 +26,8 @@ type Store struct {
 	seen   map[chain.Hash]bool // chunks that were whole when this process last read or wrote them
 }
 
-// Open opens or makes the store, and removes what a kill in the middle of a
-// write has left.
+// Open opens or makes the store, and ends what a kill in the middle of a write
+// has left: unfinished files go, and the names of whole ones get to the disk.
 func Open(fs durable.FS) (*Store, error) {
 	var errs []error
 	for _, dir := range []string{"chunks", "manifests"} {
@@ -38,6 +38,7 @@ func Open(fs durable.FS) (*Store, error) {
 				errs = append(errs, fs.Remove(dir+"/"+n))
 			}
 		}
+		errs = append(errs, fs.SyncDir(dir))
 	}
 	return &Store{fs: fs, seen: make(map[chain.Hash]bool)}, errors.Join(errs...)
 }

@@ -194,3 +194,24 @@ func TestUnsureWritesAreMissing(t *testing.T) {
 	require.Error(t, err)
 	require.Equal(t, m.Chunks, s.Lacking(m))
 }
+
+// A process that was killed before a name was on the disk leaves a chunk that can
+// be read. It is held only once the name is on the disk, too.
+func TestNamesAreDurableOnceOpen(t *testing.T) {
+	whole, err := checkpoint.Open(durable.NewMem().Sub("c"))
+	require.NoError(t, err)
+	m, _ := write(t, whole, []byte("state"))
+	chunk, err := whole.Chunk(m.Chunks[0])
+	require.NoError(t, err)
+	mem := durable.NewMem()
+	f, err := mem.Sub("c").Open("chunks/"+m.Chunks[0].String(), true)
+	require.NoError(t, err)
+	_, err = f.WriteAt(chunk, 0)
+	require.NoError(t, err)
+	require.NoError(t, f.Sync())
+	s, err := checkpoint.Open(mem.Sub("c"))
+	require.NoError(t, err)
+	require.Empty(t, s.Lacking(m))
+	mem.Crash()
+	require.Empty(t, s.Missing(m))
+}
