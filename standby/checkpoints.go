@@ -51,19 +51,24 @@ func (a *activation) writeCheckpoint(ctx context.Context, c *host.Capturing) (*c
 	return got.m, got.digest, err
 }
 
-// watchedWriter ends a snapshot when its context ends, and shows its progress.
+// watchedWriter ends a snapshot when its context ends, and shows its progress,
+// also where the daemon gives all of its state in one piece.
 type watchedWriter struct {
 	ctx   context.Context
 	w     io.Writer
 	bytes *atomic.Uint64
 }
 
-func (w *watchedWriter) Write(b []byte) (int, error) {
-	if err := w.ctx.Err(); err != nil {
-		return 0, err
+func (w *watchedWriter) Write(b []byte) (n int, err error) {
+	for more := true; more && err == nil; more = n < len(b) {
+		if err := w.ctx.Err(); err != nil {
+			return n, err
+		}
+		var k int
+		k, err = w.w.Write(b[n:min(n+checkpoint.ChunkSize, len(b))])
+		n += k
+		w.bytes.Add(uint64(k))
 	}
-	n, err := w.w.Write(b)
-	w.bytes.Add(uint64(n))
 	return n, err
 }
 
