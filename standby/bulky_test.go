@@ -2,6 +2,7 @@ package standby
 
 import (
 	"bytes"
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +66,32 @@ func TestLargeStateOnASlowDisk(t *testing.T) {
 		_, err := c.active().Sync(t.Context())
 		require.NoError(t, err)
 		require.Zero(t, c.active().hung.Load())
+		c.check()
+	})
+}
+
+// A member that starts with a large state reads it from a slow disk before it
+// restores it, and that gets on.
+func TestLargeStateIsReadAfterAStart(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		c := newCluster(t, 3, func() host.Daemon { return &bulky{} }, func(cfg *Config) {
+			cfg.SyncInterval, cfg.PromotionStall = time.Hour, time.Second
+			cfg.Env.FS = crawling{FS: cfg.Env.FS, read: 800 * time.Millisecond}
+		})
+		c.must("p", 1, "x")
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		_, err := c.active().Sync(ctx)
+		require.NoError(t, err)
+		for _, m := range c.members {
+			require.Zero(t, m.group().hung.Load())
+		}
+		name := c.others(c.active().cfg.Member)[0]
+		c.kill(name)
+		g := c.start(name)
+		c.eventually("it is restored", func() bool { return g.node.Load().replica.restoredSeq.Load() > 0 })
+		require.Zero(t, g.hung.Load())
+		require.Empty(t, g.notes.reason)
 		c.check()
 	})
 }

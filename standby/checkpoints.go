@@ -166,11 +166,30 @@ func (n *node) fetchCheckpoint(ctx context.Context, seal *chain.Seal) error {
 	if err != nil {
 		return err
 	}
-	missing := checks.Lacking(m)
-	if len(missing) == 0 {
-		return nil
+	missing, err := n.lacking(ctx, m)
+	if err != nil || len(missing) == 0 {
+		return err
 	}
 	return n.fetchChunks(ctx, m, missing)
+}
+
+// lacking lists what of a checkpoint is not here or not whole. It reads what this
+// process has not found whole before, and that is progress.
+func (n *node) lacking(ctx context.Context, m *checkpoint.Manifest) ([]chain.Hash, error) {
+	return n.g.checks.Look(m, func() error {
+		n.replica.progress.Add(1)
+		return ctx.Err()
+	})
+}
+
+// holds says whether a checkpoint is here and whole.
+func (n *node) holds(ctx context.Context, manifest chain.Hash) bool {
+	m, err := n.g.checks.Manifest(manifest)
+	if err != nil {
+		return false
+	}
+	missing, err := n.lacking(ctx, m)
+	return err == nil && len(missing) == 0
 }
 
 func (n *node) fetchChunks(ctx context.Context, m *checkpoint.Manifest, missing []chain.Hash) error {

@@ -91,7 +91,7 @@ func (a *activation) seal(ctx context.Context) (chain.Seal, error) {
 	if err := a.do(ctx, func() { inputs = a.host.Head().Link.Inputs }); err != nil {
 		return chain.Seal{}, err
 	}
-	if len(refs) > 0 && !further && refs[len(refs)-1].Seal.Inputs == inputs && n.g.checks.Whole(refs[len(refs)-1].Seal.Manifest) {
+	if len(refs) > 0 && !further && refs[len(refs)-1].Seal.Inputs == inputs && n.holds(ctx, refs[len(refs)-1].Seal.Manifest) {
 		return refs[len(refs)-1].Seal, nil
 	}
 	got := new(struct {

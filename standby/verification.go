@@ -156,7 +156,7 @@ func (r *replica) report(ctx context.Context, refs []fsm.CheckpointRef) error {
 	for i := range refs {
 		ref := &refs[i]
 		verified := r.verified[ref.Seal.Manifest] || r.n.g.cfg.VerifySync == VerifyOff && ref.Seal.Seq == r.restoredSeq.Load()
-		if ref.HasDurable(me) && (!verified || ref.HasVerified(me)) || !r.n.g.checks.Whole(ref.Seal.Manifest) {
+		if ref.HasDurable(me) && (!verified || ref.HasVerified(me)) || !r.n.holds(ctx, ref.Seal.Manifest) {
 			continue
 		}
 		rep := fsm.Report{Member: me, StoreID: r.n.g.id.StoreID, Seq: ref.Seal.Seq, Manifest: ref.Seal.Manifest, Verified: verified}

@@ -145,15 +145,27 @@ func (s *Store) PutChunk(h chain.Hash, b []byte) error {
 
 // Missing lists the chunks of a manifest that are not here or not whole.
 func (s *Store) Missing(m *Manifest) []chain.Hash {
-	return s.missing(m, func(chain.Hash) bool { return false })
+	missing, _ := s.missing(m, func(chain.Hash) bool { return false }, unhurried)
+	return missing
 }
 
 // Lacking is Missing that does not read again what this process has found whole
 // before. Who then reads a chunk that was damaged since gets an error, and
 // Lacking lists the chunk from then on.
-func (s *Store) Lacking(m *Manifest) []chain.Hash { return s.missing(m, s.wasWhole) }
+func (s *Store) Lacking(m *Manifest) []chain.Hash {
+	missing, _ := s.Look(m, unhurried)
+	return missing
+}
 
-func (s *Store) missing(m *Manifest, known func(chain.Hash) bool) []chain.Hash {
+// Look is Lacking that calls step before each chunk that it reads, and ends with
+// its error: to read a large state takes a while.
+func (s *Store) Look(m *Manifest, step func() error) ([]chain.Hash, error) {
+	return s.missing(m, s.wasWhole, step)
+}
+
+func unhurried() error { return nil }
+
+func (s *Store) missing(m *Manifest, known func(chain.Hash) bool, step func() error) ([]chain.Hash, error) {
 	var missing []chain.Hash
 	seen := make(map[chain.Hash]bool)
 	for _, h := range m.Chunks {
@@ -161,11 +173,14 @@ func (s *Store) missing(m *Manifest, known func(chain.Hash) bool) []chain.Hash {
 			continue
 		}
 		seen[h] = true
+		if err := step(); err != nil {
+			return nil, err
+		}
 		if _, err := s.Chunk(h); err != nil {
 			missing = append(missing, h)
 		}
 	}
-	return missing
+	return missing, nil
 }
 
 // Complete says whether a checkpoint is here, as far as names tell.
@@ -182,12 +197,6 @@ func (s *Store) Complete(digest chain.Hash) bool {
 		f.Close()
 	}
 	return true
-}
-
-// Whole says whether a checkpoint is here and whole, as Lacking finds out.
-func (s *Store) Whole(digest chain.Hash) bool {
-	m, err := s.Manifest(digest)
-	return err == nil && len(s.Lacking(m)) == 0
 }
 
 // Sync has nothing to do: chunks are durable once put.
