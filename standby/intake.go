@@ -111,7 +111,8 @@ func (q *intake) submit(ctx context.Context, s *submission) []Result {
 	s.queue = q
 	n := int64(len(s.events))
 	events, bytes := q.events.Add(n), q.bytes.Add(s.bytes) // both: release takes both back
-	if events > q.maxEvents && n < q.maxEvents || bytes > q.maxBytes {
+	// A batch that alone is over a bound gets in, or it never would.
+	if events > q.maxEvents && n < q.maxEvents || bytes > q.maxBytes && bytes > s.bytes {
 		q.release(s)
 		return s.fail(&BusyError{RetryAfter: 20 * time.Millisecond, Reason: fmt.Sprintf("%d events wait already", q.events.Load())})
 	}

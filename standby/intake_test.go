@@ -1,6 +1,7 @@
 package standby
 
 import (
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -16,4 +17,19 @@ func TestRefusedEventsTakeNoRoom(t *testing.T) {
 		require.EqualValues(t, 2, q.events.Load(), what)
 		require.EqualValues(t, 2*pendingOverhead, q.bytes.Load(), what)
 	}
+}
+
+// A batch with more bytes than the queue may hold finds room when nothing waits:
+// it would be told to come again for ever.
+func TestBatchOverTheQueuesBytes(t *testing.T) {
+	q := newIntake(8, 2*pendingOverhead)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // its caller does not wait
+	batch := make([]Event, 3)
+	require.NotErrorIs(t, q.submit(ctx, newSubmission(batch))[0].Err, ErrBusy)
+	require.Len(t, q.ch, 1)
+	require.ErrorIs(t, q.submit(ctx, newSubmission(batch))[0].Err, ErrBusy)
+	require.ErrorIs(t, q.submit(ctx, newSubmission(batch[:1]))[0].Err, ErrBusy)
+	require.False(t, q.take(<-q.ch))
+	require.Zero(t, q.bytes.Load())
 }
