@@ -133,7 +133,7 @@ func Run(ctx context.Context, cfg Config) (rep *Report, err error) {
 			err = fmt.Errorf("%w (seed %d; data and logs are in %s)", err, cfg.Seed, cfg.Dir)
 		case temporary && (err != nil || rep.Held()):
 			os.RemoveAll(cfg.Dir)
-		default:
+		case err == nil:
 			rep.Dir = cfg.Dir
 		}
 	}()

@@ -1,0 +1,33 @@
+package drill
+
+import (
+	"context"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// brief is a drill whose members end at once.
+func brief(dir string) Config {
+	return Config{Program: "/bin/true", Daemon: "kv", Fault: Kill, Rounds: 1, Input: MakeInput("kv", 200, 1), Dir: dir}
+}
+
+func left(t *testing.T) []os.DirEntry {
+	in, err := os.ReadDir(os.TempDir())
+	require.NoError(t, err)
+	return in
+}
+
+// An interrupted drill says so, with a directory of the user's as without.
+func TestInterrupted(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, dir := range []string{"", t.TempDir()} {
+		rep, err := Run(ctx, brief(dir))
+		require.Error(t, err)
+		require.Nil(t, rep)
+	}
+	require.Empty(t, left(t))
+}
