@@ -124,6 +124,9 @@ func Run(ctx context.Context, cfg Config) (rep *Report, err error) {
 	}
 	g, err := newGroup(&cfg, &k)
 	if err != nil {
+		if temporary { // nothing has run: there is nothing to learn from it
+			os.RemoveAll(cfg.Dir)
+		}
 		return nil, err
 	}
 	defer func() {

@@ -3,6 +3,9 @@ package drill
 import (
 	"context"
 	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,5 +32,22 @@ func TestInterrupted(t *testing.T) {
 		require.Error(t, err)
 		require.Nil(t, rep)
 	}
+	require.Empty(t, left(t))
+}
+
+// A directory in which nothing has run yet is of no use to anybody.
+func TestNothingIsLeftOfADrillThatDoesNotBegin(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the longest path differs")
+	}
+	dir := t.TempDir()
+	for len(dir) < 4040-100 {
+		dir = filepath.Join(dir, strings.Repeat("d", 90))
+	}
+	dir = filepath.Join(dir, strings.Repeat("d", 4040-len(dir))) // too long for what is founded in it
+	require.NoError(t, os.MkdirAll(dir, 0o700))
+	t.Setenv("TMPDIR", dir)
+	_, err := Run(t.Context(), brief(""))
+	require.ErrorContains(t, err, "name too long")
 	require.Empty(t, left(t))
 }
