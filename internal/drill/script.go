@@ -41,11 +41,22 @@ func (s *stage) dead(ctx context.Context) error {
 	if err := s.takeover(ctx); err != nil {
 		return err
 	}
-	if err := s.active.Wait(ctx); err != nil {
+	if err := s.ended(ctx, s.active); err != nil {
 		return err
 	}
 	s.note("%s starts again", s.active.name)
 	return s.active.Start()
+}
+
+// ended waits for the end of a member's process. That it does not end is
+// something to report, not to wait for.
+func (s *stage) ended(ctx context.Context, m *member) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Patience, fmt.Errorf("not within %v", s.cfg.Patience))
+	defer cancel()
+	if err := m.Wait(ctx); err != nil {
+		return fmt.Errorf("%s does not stop: %w", m.name, err)
+	}
+	return nil
 }
 
 func pause(ctx context.Context, s *stage) error {
@@ -138,8 +149,8 @@ func diskFull(ctx context.Context, s *stage) error {
 	if err := s.takeover(ctx); err != nil {
 		return err
 	}
-	if err := s.active.Wait(ctx); err != nil {
-		return fmt.Errorf("%s goes on after a write failed: %w", s.active.name, err)
+	if err := s.ended(ctx, s.active); err != nil {
+		return fmt.Errorf("after a write failed: %w", err)
 	}
 	s.note("%s starts again with room on its disk", s.active.name)
 	return s.active.Start()
@@ -198,9 +209,10 @@ func corrupt(ctx context.Context, s *stage) error {
 
 func syncKill(ctx context.Context, s *stage) error {
 	syncing := make(chan struct{})
+	asking, stop := context.WithCancel(ctx) // it may wait for a member that does not come back
 	go func() {
 		defer close(syncing)
-		s.active.client.Sync(ctx) // its answer, if any, does not matter
+		s.active.client.Sync(asking) // its answer, if any, does not matter
 	}()
 	pause := time.NewTimer(time.Duration(s.rng.IntN(30_000)) * time.Microsecond)
 	defer pause.Stop()
@@ -209,6 +221,7 @@ func syncKill(ctx context.Context, s *stage) error {
 	case <-syncing:
 	}
 	err := kill(ctx, s)
+	stop()
 	<-syncing
 	return err
 }
@@ -235,8 +248,8 @@ func (s *stage) restart(ctx context.Context, m *member, between func() error) er
 	if err := m.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
-	if err := m.Wait(ctx); err != nil {
-		return fmt.Errorf("%s does not stop: %w", m.name, err)
+	if err := s.ended(ctx, m); err != nil {
+		return err
 	}
 	if between != nil {
 		if err := between(); err != nil {
@@ -285,7 +298,7 @@ func allDown(ctx context.Context, s *stage) error {
 		}
 	}
 	for _, m := range s.group.members {
-		if err := m.Wait(ctx); err != nil {
+		if err := s.ended(ctx, m); err != nil {
 			return err
 		}
 	}

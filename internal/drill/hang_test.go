@@ -1,0 +1,69 @@
+package drill
+
+import (
+	"context"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/understudy-ha/understudy/internal/local"
+	"github.com/understudy-ha/understudy/standby/client"
+)
+
+// stubborn is a stage whose active is a process that only SIGKILL ends, and
+// whose members answer nothing.
+func stubborn(t *testing.T) *stage {
+	ready := filepath.Join(t.TempDir(), "ready")
+	m := &member{name: "a", Process: local.Process{
+		Program: "/bin/sh", Args: []string{"-c", `trap "" TERM; : >"$0"; while :; do sleep 1; done`, ready}, Log: filepath.Join(t.TempDir(), "log"),
+	}}
+	m.client = asks(t, "http://127.0.0.1:1")
+	require.NoError(t, m.Start())
+	t.Cleanup(m.Kill)
+	require.Eventually(t, func() bool { _, err := os.Stat(ready); return err == nil }, 30*time.Second, time.Millisecond)
+	cfg := &Config{Patience: 100 * time.Millisecond, Progress: func(string, ...any) {}}
+	d := &drill{cfg: cfg, group: &group{members: []*member{m}, patience: cfg.Patience}, rng: rand.New(rand.NewPCG(1, 1)), load: new(load)}
+	return &stage{drill: d, active: m, victim: m, r: new(Round)}
+}
+
+func asks(t *testing.T, url string) *client.Client {
+	c, err := client.New(client.Config{Members: []string{url}, StallTimeout: 100 * time.Millisecond})
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close(context.Background()) })
+	return c
+}
+
+// within fails if f takes longer than it may.
+func within(t *testing.T, f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("it waits for ever")
+	}
+}
+
+// A member that does not end when it should is what a drill is to find.
+func TestMemberThatDoesNotEndIsNotWaitedForForever(t *testing.T) {
+	s := stubborn(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	within(t, func() { require.ErrorContains(t, s.restart(ctx, s.active, nil), "does not stop") })
+}
+
+// The sync that the kill interrupts may never have reached the member, and
+// nobody may come back to answer it.
+func TestSyncThatNobodyAnswersIsNotWaitedForForever(t *testing.T) {
+	s := stubborn(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	within(t, func() { require.Error(t, syncKill(ctx, s)) })
+}
