@@ -119,15 +119,23 @@ func (d *drill) compareCounts(ctx context.Context, v *Verdict, events, outputs u
 	return nil
 }
 
-// compareOutputs reads outputs from one member's disk.
+// errPatience: what was to come had the time there is, and did not.
+var errPatience = errors.New("not in time")
+
+// compareOutputs reads outputs from one member's disk. What does not come is lost.
 func (d *drill) compareOutputs(ctx context.Context, v *Verdict, m *member, want []chain.Output) error {
 	if len(want) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, d.cfg.Patience, fmt.Errorf("%s did not put out %d outputs within %v", m.name, len(want), d.cfg.Patience))
+	ctx, cancel := context.WithTimeoutCause(ctx, d.cfg.Patience, errPatience)
 	defer cancel()
 	n := 0
 	for out, err := range m.client.Outputs(ctx, want[0].Number, true) {
+		if errors.Is(err, errPatience) {
+			v.fault(&v.Lost, "%s puts out %d of %d outputs from %d on, and no more within %v", m.name, n, len(want), want[0].Number, d.cfg.Patience)
+			v.Lost += uint64(len(want) - n - 1)
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("outputs of %s from %d on: %w", m.name, want[0].Number+uint64(n), err)
 		}

@@ -257,8 +257,14 @@ func (l *live) compare(ctx context.Context, r *Round) error {
 		return err
 	}
 	r.count(want, last, "events of this producer")
+	late, cancel := context.WithTimeoutCause(ctx, l.cfg.Patience, errPatience)
+	defer cancel()
 	for _, w := range outs {
-		for got, err := range l.ask.Outputs(ctx, w.Number, true) {
+		for got, err := range l.ask.Outputs(late, w.Number, true) {
+			if errors.Is(err, errPatience) {
+				r.fault(&r.Lost, "output %d, which a receipt told, is not put out within %v", w.Number, l.cfg.Patience)
+				return nil // nor are those after it
+			}
 			if err != nil {
 				return fmt.Errorf("output %d: %w", w.Number, err)
 			}
