@@ -5,11 +5,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/understudy-ha/understudy/continuity"
 	"github.com/understudy-ha/understudy/internal/local"
 	"github.com/understudy-ha/understudy/standby/client"
 )
@@ -66,4 +68,24 @@ func TestSyncThatNobodyAnswersIsNotWaitedForForever(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	within(t, func() { require.Error(t, syncKill(ctx, s)) })
+}
+
+// A group in use that answers nothing any more is told of, question by question.
+func TestGroupInUseThatIsGoneIsNotWaitedForForever(t *testing.T) {
+	cfg := &LiveConfig{Fault: Switchover, Patience: 100 * time.Millisecond}
+	load := &trickle{name: "p", cfg: cfg}
+	load.moved = sync.NewCond(&load.mu)
+	l := &live{cfg: cfg, load: load, ask: asks(t, "http://127.0.0.1:1")}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for name, ask := range map[string]func() error{
+		"play":    func() error { return l.play(ctx) },
+		"compare": func() error { return l.compare(ctx, new(Round)) },
+		"prove":   func() error { return l.prove(ctx, continuity.Held{Size: 1}, new(Round)) },
+		"head":    func() error { _, err := l.head(ctx); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			within(t, func() { require.ErrorContains(t, ask(), "no member answered in time") })
+		})
+	}
 }

@@ -176,11 +176,7 @@ func (l *live) round(ctx context.Context, i int) (*Round, error) {
 	}); err != nil {
 		return nil, err
 	}
-	head, err := l.ask.Head(ctx, 0)
-	if err != nil {
-		return nil, err
-	}
-	held, err := continuity.ParseHead(head, l.founding)
+	held, err := l.head(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -214,9 +210,7 @@ func (l *live) round(ctx context.Context, i int) (*Round, error) {
 	}); err != nil {
 		return nil, err
 	}
-	if ps, err := l.ask.History(ctx, 1); err == nil && len(ps) > 0 && ps[0].Term == r.Term {
-		r.Replayed = ps[0].Replayed
-	}
+	r.Replayed = l.replayed(ctx, r.Term)
 	note("%s serves in term %d, unavailable %.0f ms", r.Promoted, r.Term, r.UnavailableMS)
 	if max := millis(l.cfg.MaxUnavailable); max > 0 && r.UnavailableMS > max {
 		r.Failure = fmt.Sprintf("unavailable for %.0f ms, at most %v are in order", r.UnavailableMS, l.cfg.MaxUnavailable)
@@ -231,7 +225,35 @@ func (l *live) round(ctx context.Context, i int) (*Round, error) {
 	return r, nil
 }
 
+// bounded is a context for questions to a group that may answer nothing any more.
+func (l *live) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, l.cfg.Patience, errPatience)
+}
+
+// replayed is how many links the promotion of a term replayed, if it is told.
+func (l *live) replayed(ctx context.Context, term uint64) uint64 {
+	ctx, cancel := l.bounded(ctx)
+	defer cancel()
+	if ps, err := l.ask.History(ctx, 1); err == nil && len(ps) > 0 && ps[0].Term == term {
+		return ps[0].Replayed
+	}
+	return 0
+}
+
+// head is what the history is to be proven from.
+func (l *live) head(ctx context.Context) (continuity.Held, error) {
+	ctx, cancel := l.bounded(ctx)
+	defer cancel()
+	head, err := l.ask.Head(ctx, 0)
+	if err != nil {
+		return continuity.Held{}, err
+	}
+	return continuity.ParseHead(head, l.founding)
+}
+
 func (l *live) play(ctx context.Context) error {
+	ctx, cancel := l.bounded(ctx)
+	defer cancel()
 	var err error
 	if l.cfg.Fault == StepDown {
 		_, err = l.ask.StepDown(ctx, holdBack)
@@ -252,15 +274,15 @@ func (l *live) compare(ctx context.Context, r *Round) error {
 	}
 	defer l.load.resume()
 	r.Verdict = v
+	ctx, cancel := l.bounded(ctx)
+	defer cancel()
 	last, _, err := l.ask.Session(ctx, l.load.name)
 	if err != nil {
 		return err
 	}
 	r.count(want, last, "events of this producer")
-	late, cancel := context.WithTimeoutCause(ctx, l.cfg.Patience, errPatience)
-	defer cancel()
 	for _, w := range outs {
-		for got, err := range l.ask.Outputs(late, w.Number, true) {
+		for got, err := range l.ask.Outputs(ctx, w.Number, true) {
 			if errors.Is(err, errPatience) {
 				r.fault(&r.Lost, "output %d, which a receipt told, is not put out within %v", w.Number, l.cfg.Patience)
 				return nil // nor are those after it
@@ -278,6 +300,8 @@ func (l *live) compare(ctx context.Context, r *Round) error {
 }
 
 func (l *live) prove(ctx context.Context, held continuity.Held, r *Round) error {
+	ctx, cancel := l.bounded(ctx)
+	defer cancel()
 	bundle, err := l.ask.Prove(ctx, held.Size)
 	if err != nil {
 		return err
