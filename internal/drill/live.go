@@ -212,12 +212,10 @@ func (l *live) round(ctx context.Context, i int) (*Round, error) {
 	}
 	r.Replayed = l.replayed(ctx, r.Term)
 	note("%s serves in term %d, unavailable %.0f ms", r.Promoted, r.Term, r.UnavailableMS)
-	if max := millis(l.cfg.MaxUnavailable); max > 0 && r.UnavailableMS > max {
-		r.Failure = fmt.Sprintf("unavailable for %.0f ms, at most %v are in order", r.UnavailableMS, l.cfg.MaxUnavailable)
-	}
-	if err := l.compare(ctx, r); err != nil {
+	if err := l.compare(ctx, r); err != nil { // which waits for every receipt
 		return nil, err
 	}
+	r.Failure = late(l.cfg.MaxUnavailable, l.load.outage(), r.UnavailableMS)
 	if err := l.prove(ctx, held, r); err != nil {
 		r.Proof = err.Error()
 	}

@@ -133,9 +133,19 @@ func (s *stage) after() {
 	if !s.tookOver {
 		r.UnavailableMS = millis(l.gap.longest)
 	}
-	if limit := millis(s.max); limit > 0 && r.UnavailableMS > limit && r.Failure == "" {
-		r.Failure = fmt.Sprintf("unavailable for %.0f ms, at most %v are in order", r.UnavailableMS, s.max)
+	if r.Failure == "" {
+		r.Failure = late(s.max, l.gap, r.UnavailableMS)
 	}
+}
+
+// late says what is wrong with the time without service. A takeover's outage
+// may be followed by another one, which is not in its phases.
+func late(most time.Duration, g gap, takeover float64) string {
+	worst := max(takeover, millis(g.longest))
+	if most == 0 || worst <= millis(most) {
+		return ""
+	}
+	return fmt.Sprintf("unavailable for %.0f ms, at most %v are in order", worst, most)
 }
 
 // rescue ends every fault and brings every member back, so that what the group

@@ -22,3 +22,21 @@ func TestPhasesOf(t *testing.T) {
 	p.Time = at(3_600_000) // of a clock that is off
 	require.Equal(t, map[string]float64{"detect": 5, "elect": 20, "barrier": 10, "restore": 0, "replay": 30, "fence": 15, "active": 25, "serve": 895}, phasesOf(p, out))
 }
+
+// An outage after the takeover counts as one before it does.
+func TestSecondOutageIsLate(t *testing.T) {
+	s := &stage{drill: &drill{load: new(load)}, victim: &member{name: "a"}, tookOver: true, max: time.Second, r: &Round{UnavailableMS: 40}}
+	s.load.gap.longest = 900 * time.Millisecond
+	s.after()
+	require.Empty(t, s.r.Failure)
+	s.load.gap.longest = 5 * time.Second
+	s.after()
+	require.Contains(t, s.r.Failure, "5000 ms")
+}
+
+func TestLateIsTheLongestOutage(t *testing.T) {
+	require.Empty(t, late(time.Second, gap{longest: 900 * time.Millisecond}, 40))
+	require.Contains(t, late(time.Second, gap{longest: 5 * time.Second}, 40), "5000 ms")
+	require.Contains(t, late(time.Second, gap{}, 1400), "1400 ms")
+	require.Empty(t, late(0, gap{longest: time.Hour}, 40), "no bound")
+}
