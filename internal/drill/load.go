@@ -130,10 +130,11 @@ func (l *load) count() int {
 }
 
 // allow lets lines up to n be sent, at the user's rate or, if d is not zero,
-// evenly over that time.
+// evenly over that time. What was allowed before stays allowed.
 func (l *load) allow(n int, d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	n = max(n, l.allowed)
 	l.allowed = n
 	l.pace = pace{from: time.Now(), first: l.next, rate: float64(l.cfg.Rate)}
 	if d > 0 {

@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -39,4 +40,14 @@ func TestLateIsTheLongestOutage(t *testing.T) {
 	require.Contains(t, late(time.Second, gap{longest: 5 * time.Second}, 40), "5000 ms")
 	require.Contains(t, late(time.Second, gap{}, 1400), "1400 ms")
 	require.Empty(t, late(0, gap{longest: time.Hour}, 40), "no bound")
+}
+
+// A script that waits for a part of the lines does not stop the producers, who
+// were allowed more: the fault would hit a group at rest.
+func TestWhatWasAllowedStaysAllowed(t *testing.T) {
+	l := &load{cfg: new(Config)}
+	l.moved = sync.NewCond(&l.mu)
+	l.allow(90, 0)
+	l.allow(70, 0)
+	require.Equal(t, 90, l.allowed)
 }
