@@ -26,7 +26,7 @@ type Report struct {
 	Rounds       []Round           `json:"rounds"`
 	Answers      map[string]string `json:"answers,omitempty"`  // what the daemon says at the end
 	Findings     []string          `json:"findings,omitempty"` // what does not hold, the first few
-	Dir          string            `json:"dir,omitempty"`      // kept data and logs
+	Dir          string            `json:"dir,omitempty"`      // kept data and logs; of several drills comma-separated
 
 	State []byte `json:"-"` // the daemon's whole final answer
 }
@@ -110,7 +110,7 @@ func Merge(reps []*Report) *Report {
 		return reps[0]
 	}
 	all := &Report{Rounds: []Round{}}
-	var faults []string
+	var faults, dirs []string
 	for _, r := range reps {
 		all.Daemon, all.Profile, all.Members, all.Seed = r.Daemon, r.Profile, r.Members, r.Seed
 		faults = append(faults, r.Fault)
@@ -120,10 +120,10 @@ func Merge(reps []*Report) *Report {
 		all.Rejected += r.Rejected
 		all.Rounds = append(all.Rounds, r.Rounds...)
 		if r.Dir != "" {
-			all.Dir = r.Dir
+			dirs = append(dirs, r.Dir)
 		}
 	}
-	all.Fault = strings.Join(faults, ",")
+	all.Fault, all.Dir = strings.Join(faults, ","), strings.Join(dirs, ", ")
 	all.sum()
 	return all
 }

@@ -133,3 +133,12 @@ func TestMergeAndHistogram(t *testing.T) {
 	require.Equal(t, []string{"500 ms to 1 s ########", "1 s to 2 s", "2 s to 5 s", "5 s to 10 s ####"}, got)
 	require.Empty(t, (&Report{}).Histogram())
 }
+
+// Each drill that did not hold keeps its data, and all are to be found.
+func TestMergeNamesEveryDirectory(t *testing.T) {
+	a, b := sample(), sample()
+	a.Dir, b.Dir = "/tmp/a", "/tmp/b"
+	all := Merge([]*Report{a, sample(), b})
+	require.Contains(t, all.Dir, "/tmp/a")
+	require.Contains(t, all.Dir, "/tmp/b")
+}
