@@ -44,6 +44,7 @@ func drive(ctx context.Context, callers []caller, payloads [][]byte, batch int, 
 	var wg sync.WaitGroup
 	tallies := make([]tally, len(callers))
 	errs := make([]error, len(callers))
+	outer := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for i, c := range callers {
@@ -93,6 +94,9 @@ func drive(ctx context.Context, callers []caller, payloads [][]byte, batch int, 
 		})
 	}
 	wg.Wait()
+	if outer.Err() != nil { // the window was not seen to its end
+		return tally{}, context.Cause(outer)
+	}
 	var sum tally
 	for i := range tallies {
 		sum.events += tallies[i].events

@@ -137,3 +137,17 @@ func TestCasesAreChecked(t *testing.T) {
 	}
 	require.Len(t, seen, 5+4+3+2, "the base is in each once")
 }
+
+// An interrupted load has measured nothing: its window has no end.
+func TestInterruptedLoadIsNoResult(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		steady := fake(func(time.Time) time.Duration { return 10 * time.Millisecond })
+		for _, d := range []time.Duration{time.Millisecond, time.Second} {
+			ctx, cancel := context.WithTimeoutCause(t.Context(), d, context.Canceled)
+			_, err := drive(ctx, []caller{steady}, one, 1, 0, window{start, start.Add(time.Hour)})
+			cancel()
+			require.ErrorIs(t, err, context.Canceled, "after %v", d)
+		}
+	})
+}
