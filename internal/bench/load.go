@@ -62,8 +62,10 @@ func drive(ctx context.Context, callers []caller, payloads [][]byte, batch int, 
 					return
 				}
 				if now := time.Now(); now.After(w.end.Add(drainTime)) {
-					t.unsent += uint64(batch)
-					t.latency.record(now.Sub(begun), uint64(batch)) // at least so long
+					if w.holds(begun) {
+						t.unsent += uint64(batch)
+						t.latency.record(now.Sub(begun), uint64(batch)) // at least so long
+					}
 					continue
 				}
 				if !until(ctx, begun) {

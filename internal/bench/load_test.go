@@ -151,3 +151,16 @@ func TestInterruptedLoadIsNoResult(t *testing.T) {
 		}
 	})
 }
+
+// What was due while the load warmed up does not count, sent or not.
+func TestUnsentOfTheWarmUpDoesNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		slow := fake(func(time.Time) time.Duration { return time.Second })
+		sum, err := drive(t.Context(), []caller{slow}, one, 1, 100, window{start.Add(5 * time.Second), start.Add(6 * time.Second)})
+		require.NoError(t, err)
+		require.Equal(t, uint64(100), sum.latency.count, "a hundred were due within the window")
+		require.Equal(t, uint64(100), sum.unsent)
+		require.LessOrEqual(t, sum.latency.max, 4*time.Second, "5 s are those of the warm-up")
+	})
+}
