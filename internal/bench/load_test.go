@@ -164,3 +164,20 @@ func TestUnsentOfTheWarmUpDoesNotCount(t *testing.T) {
 		require.LessOrEqual(t, sum.latency.max, 4*time.Second, "5 s are those of the warm-up")
 	})
 }
+
+// A stall that outlasts the window shows in the latencies of a closed loop.
+func TestStallAtTheEndOfTheWindowCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		stall := fake(func(at time.Time) time.Duration {
+			if at.Sub(start) > 2*time.Second {
+				return 20 * time.Second
+			}
+			return 10 * time.Millisecond
+		})
+		sum, err := drive(t.Context(), []caller{stall}, one, 1, 0, window{start.Add(time.Second), start.Add(4 * time.Second)})
+		require.NoError(t, err)
+		require.InDelta(t, 100, sum.events, 2)
+		require.Equal(t, 20*time.Second, sum.latency.max)
+	})
+}
