@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 
@@ -38,6 +37,7 @@ const (
 	MaxPayload     = 64 << 10
 	MaxConcurrency = 4096
 	MaxBatch       = 1024
+	MaxRate        = 10_000_000 // what is due must be counted one by one, sent or not
 )
 
 // maxCall bounds the payloads of one call; an entry of a floor holds a whole one.
@@ -59,8 +59,8 @@ func (c *Case) check() error {
 		return fmt.Errorf("store %.20q: use %s or %s", c.Store, standby.RaftStoreFile, standby.RaftStoreBolt)
 	case c.Batch*c.Payload > maxCall:
 		return fmt.Errorf("batches of %d events of %d bytes: together at most %d bytes", c.Batch, c.Payload, maxCall)
-	case c.Rate < 0:
-		return errors.New("a rate is positive, or 0 for as fast as answers come")
+	case !(c.Rate >= 0 && c.Rate <= MaxRate): // so that it is a number, too
+		return fmt.Errorf("a rate of %v: use up to %d, or 0 for as fast as answers come", c.Rate, MaxRate)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -180,4 +181,17 @@ func TestStallAtTheEndOfTheWindowCounts(t *testing.T) {
 		require.InDelta(t, 100, sum.events, 2)
 		require.Equal(t, 20*time.Second, sum.latency.max)
 	})
+}
+
+// A rate that never ends is refused, not measured.
+func TestRatesAreChecked(t *testing.T) {
+	c := Case{Path: Embedded, Payload: 128, Concurrency: 16, Batch: 1, Members: 3, Store: standby.RaftStoreFile}
+	for _, rate := range []float64{0, 0.5, 5000, MaxRate} {
+		c.Rate = rate
+		require.NoError(t, c.check(), "%v", rate)
+	}
+	for _, rate := range []float64{-1, math.Inf(1), math.NaN(), 2 * MaxRate} {
+		c.Rate = rate
+		require.ErrorContains(t, c.check(), "rate", "%v", rate)
+	}
 }
