@@ -40,7 +40,9 @@ func benchCommand(o *options) *cobra.Command {
 			}
 			cfg.Cases = axes.Cases()
 			if sweep {
-				cfg.Cases = axes.Sweep()
+				if cfg.Cases, err = axes.Sweep(); err != nil {
+					return err
+				}
 			}
 			if baseline {
 				cfg.Floors = []string{bench.Single, bench.Packed, bench.Stock}

@@ -97,14 +97,21 @@ func (a Axes) Cases() []Case {
 	return out
 }
 
-// Sweep varies one thing at a time around the first values of the axes.
-func (a Axes) Sweep() []Case {
+// Sweep varies one thing at a time around the values of the axes. What one call
+// cannot hold is left out.
+func (a Axes) Sweep() ([]Case, error) {
+	for _, values := range [][]int{a.Payloads, a.Concurrency, a.Batches, a.Members} {
+		if len(values) != 1 {
+			return nil, fmt.Errorf("a sweep goes around one value of payload, concurrency, batch and members, not around %v", values)
+		}
+	}
 	var out []Case
 	add := func(vary func(*Axes)) {
-		b := Axes{a.Paths, a.Stores, a.Payloads[:1], a.Concurrency[:1], a.Batches[:1], a.Members[:1], a.Rate}
+		b := a
 		vary(&b)
 		for _, c := range b.Cases() {
-			if !slices.Contains(out, c) {
+			fits := c.Batch*c.Payload <= maxCall || c.Batch == a.Batches[0] && c.Payload == a.Payloads[0]
+			if fits && !slices.Contains(out, c) {
 				out = append(out, c)
 			}
 		}
@@ -113,7 +120,7 @@ func (a Axes) Sweep() []Case {
 	add(func(b *Axes) { b.Payloads = []int{16, 128, 1024, 8 << 10, 64 << 10} })
 	add(func(b *Axes) { b.Batches, b.Concurrency = []int{1, 16, 128, 1024}, []int{16} })
 	add(func(b *Axes) { b.Members = []int{1, 3, 5} })
-	return out
+	return out, nil
 }
 
 // payloads are events for the kv daemon: values of a few keys, so that the

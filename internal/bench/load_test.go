@@ -131,7 +131,9 @@ func TestCasesAreChecked(t *testing.T) {
 	}
 	a := Axes{Paths: []Path{Client}, Payloads: []int{128}, Concurrency: []int{64}, Batches: []int{1}, Members: []int{3}, Stores: []standby.RaftStore{standby.RaftStoreBolt}}
 	seen := map[Case]bool{}
-	for _, c := range a.Sweep() {
+	cases, err := a.Sweep()
+	require.NoError(t, err)
+	for _, c := range cases {
 		require.NoError(t, c.check())
 		require.False(t, seen[c])
 		seen[c] = true
@@ -193,5 +195,31 @@ func TestRatesAreChecked(t *testing.T) {
 	for _, rate := range []float64{-1, math.Inf(1), math.NaN(), 2 * MaxRate} {
 		c.Rate = rate
 		require.ErrorContains(t, c.check(), "rate", "%v", rate)
+	}
+}
+
+// A sweep around large batches or events leaves out what one call cannot hold.
+func TestSweepFitsItsBase(t *testing.T) {
+	base := Axes{Paths: []Path{Client}, Payloads: []int{128}, Concurrency: []int{64}, Batches: []int{1}, Members: []int{3}, Stores: []standby.RaftStore{standby.RaftStoreFile}}
+	for _, change := range []func(*Axes){
+		func(a *Axes) { a.Batches = []int{128} }, func(a *Axes) { a.Payloads = []int{64 << 10} }, func(a *Axes) { a.Batches = []int{1024} },
+	} {
+		a := base
+		change(&a)
+		cases, err := a.Sweep()
+		require.NoError(t, err)
+		require.Greater(t, len(cases), 8)
+		for _, c := range cases {
+			require.NoError(t, c.check(), "%v", c)
+		}
+	}
+	for _, change := range []func(*Axes){
+		func(a *Axes) { a.Concurrency = []int{1, 16} }, func(a *Axes) { a.Payloads = []int{16, 128} },
+		func(a *Axes) { a.Batches = []int{1, 16} }, func(a *Axes) { a.Members = []int{1, 3} },
+	} {
+		a := base
+		change(&a)
+		_, err := a.Sweep()
+		require.ErrorContains(t, err, "one value")
 	}
 }
