@@ -150,9 +150,9 @@ func (cfg *Config) run(ctx context.Context, name string, c *Case) (_ *Result, er
 		return nil, err
 	}
 	defer func() {
-		if dir := s.close(); err != nil && ctx.Err() == nil && dir != "" {
-			err = fmt.Errorf("%w (data and logs are in %s)", err, dir)
-		} else if dir != "" {
+		if dir := s.close(); err != nil {
+			err = kept(ctx, err, dir)
+		} else {
 			os.RemoveAll(dir)
 		}
 	}()

@@ -108,7 +108,7 @@ func openFloorProcesses(ctx context.Context, cfg *Config, kind string, c *Case) 
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w (data and logs are in %s)", err, s.close())
+		return nil, kept(ctx, err, s.close())
 	}
 	return s, nil
 }

@@ -35,11 +35,16 @@ type place struct {
 }
 
 // newPlace founds a group of n members.
-func newPlace(base string, n int) (*place, error) {
+func newPlace(base string, n int) (_ *place, err error) {
 	dir, err := os.MkdirTemp(base, "group-")
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(dir)
+		}
+	}()
 	ports, err := local.FreePorts(2 * n)
 	if err != nil {
 		return nil, err
@@ -59,6 +64,19 @@ func newPlace(base string, n int) (*place, error) {
 
 func (p *place) member(name string) string { return filepath.Join(p.dir, "members", name) }
 func (p *place) log(name string) string    { return filepath.Join(p.dir, name+".log") }
+
+// kept tells where data and logs of what failed are; an interruption is no
+// failure, and nothing of it is kept.
+func kept(ctx context.Context, err error, dir string) error {
+	switch {
+	case dir == "":
+		return err
+	case ctx.Err() != nil:
+		os.RemoveAll(dir)
+		return err
+	}
+	return fmt.Errorf("%w (data and logs are in %s)", err, dir)
+}
 
 // config is a member's configuration as `understudy run` would make it, without
 // what the environment has to say.

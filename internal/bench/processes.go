@@ -50,7 +50,7 @@ func openProcesses(ctx context.Context, cfg *Config, c *Case) (system, error) {
 		}})
 	}
 	if err := s.start(ctx); err != nil {
-		return nil, fmt.Errorf("%w (data and logs are in %s)", err, s.close())
+		return nil, kept(ctx, err, s.close())
 	}
 	return s, nil
 }
