@@ -40,8 +40,9 @@ type Result struct {
 	Syncs   float64 `json:"fsyncs_per_event,omitempty"` // 0: not counted
 
 	// The fastest floor of the same turn; the ratios are medians over the turns.
-	FloorEventsPerS float64 `json:"floor_events_per_s,omitempty"`
-	Ratio           float64 `json:"ratio,omitempty"`
+	// 0: not measured.
+	FloorEventsPerS float64 `json:"floor_events_per_s"`
+	Ratio           float64 `json:"ratio"`
 	FloorP50        float64 `json:"floor_p50_us,omitempty"`
 	P50Ratio        float64 `json:"p50_ratio,omitempty"`
 }
