@@ -99,20 +99,22 @@ func round(v float64) float64 {
 }
 
 // median is the run in the middle by throughput, with the ratios that are in
-// the middle: what disturbs the machine for a while disturbs a whole turn.
+// the middle: what disturbs the machine for a while disturbs a whole turn. Of
+// two in the middle it is the worse one.
 func median(runs []Result) Result {
-	middle := func(of func(*Result) float64) *Result {
+	sorted := func(of func(*Result) float64) []Result {
 		slices.SortFunc(runs, func(a, b Result) int { return cmp.Compare(of(&a), of(&b)) })
-		return &runs[len(runs)/2]
+		return runs
 	}
-	ratio := middle(func(r *Result) float64 { return r.Ratio }).Ratio
-	p50 := middle(func(r *Result) float64 { return r.P50Ratio }).P50Ratio
+	n := len(runs)
+	ratio := sorted(func(r *Result) float64 { return r.Ratio })[(n-1)/2].Ratio
+	p50 := sorted(func(r *Result) float64 { return r.P50Ratio })[n/2].P50Ratio
 	failed := 0
 	for i := range runs {
 		failed += runs[i].Failed
 	}
-	r := *middle(func(r *Result) float64 { return r.EventsPerS })
-	r.Runs, r.Failed, r.Ratio, r.P50Ratio = len(runs), failed, ratio, p50
+	r := sorted(func(r *Result) float64 { return r.EventsPerS })[(n-1)/2]
+	r.Runs, r.Failed, r.Ratio, r.P50Ratio = n, failed, ratio, p50
 	return r
 }
 

@@ -17,3 +17,12 @@ func TestJSONFields(t *testing.T) {
 		require.Contains(t, v, k)
 	}
 }
+
+func TestMedianOfAnEvenNumberIsTheWorse(t *testing.T) {
+	runs := []Result{{EventsPerS: 200, Ratio: 0.5, P50Ratio: 1.5, Failed: 1}, {EventsPerS: 100, Ratio: 0.9, P50Ratio: 1.1, Failed: 1}}
+	m := median(runs)
+	require.Equal(t, Result{EventsPerS: 100, Ratio: 0.5, P50Ratio: 1.5, Runs: 2, Failed: 2}, m)
+	m = median([]Result{{EventsPerS: 3, Ratio: 0.3}, {EventsPerS: 1, Ratio: 0.1}, {EventsPerS: 2, Ratio: 0.2}})
+	require.Equal(t, 2.0, m.EventsPerS)
+	require.Equal(t, 0.2, m.Ratio)
+}
