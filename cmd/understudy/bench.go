@@ -49,7 +49,7 @@ func benchCommand(o *options) *cobra.Command {
 			}
 			if len(group) > 0 {
 				o.addrs = group
-				if cfg.Group, err = o.dial(client.Config{}); err != nil {
+				if err := benchInUse(c, o, &cfg); err != nil {
 					return err
 				}
 			}
@@ -59,6 +59,9 @@ func benchCommand(o *options) *cobra.Command {
 			}
 			cfg.Progress = func(format string, args ...any) { fmt.Fprintf(live, format+"\n", args...) }
 			rep, err := bench.Run(c.Context(), cfg)
+			if err != nil && len(group) > 0 {
+				err = remote(err)
+			}
 			if err != nil {
 				return err
 			}
@@ -82,6 +85,25 @@ func benchCommand(o *options) *cobra.Command {
 	f.StringVar(&cfg.Dir, "dir", "", "directory for the data (default: a temporary one)")
 	f.StringVar(&cfg.Profile, "pprof", "", "write CPU and allocation profiles of each case to this directory")
 	return c
+}
+
+// benchInUse makes sure that a group in use can be measured, before anything is
+// sent to it.
+func benchInUse(c *cobra.Command, o *options, cfg *bench.Config) (err error) {
+	for _, name := range []string{"baseline", "store", "members", "dir"} {
+		if c.Flags().Changed(name) {
+			return fmt.Errorf("--%s is for a throw-away group, not with --group", name)
+		}
+	}
+	if cfg.Group, err = o.dial(client.Config{}); err != nil {
+		return err
+	}
+	if err := cfg.Check(); err != nil {
+		return err
+	}
+	ctx, cancel := o.deadline(c)
+	defer cancel()
+	return remote(bench.CheckGroup(ctx, cfg.Group))
 }
 
 // benchMemberCommand is `run` under a profile, for bench.

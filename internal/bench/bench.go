@@ -32,7 +32,8 @@ type Config struct {
 	Progress func(format string, args ...any)
 }
 
-func (c *Config) complete() error {
+// Check completes the configuration, or says what makes no sense in it.
+func (c *Config) Check() error {
 	if len(c.Cases) == 0 {
 		return errors.New("nothing to measure: give a path, a payload, a concurrency, a batch and a number of members")
 	}
@@ -50,6 +51,8 @@ func (c *Config) complete() error {
 		}
 	}
 	switch {
+	case len(c.Floors) > 0 && len(c.Group.Members) > 0:
+		return errors.New("a floor beside a group that is there says nothing: it has other disks and connections")
 	case c.Runs < 1 || c.Runs > 100:
 		return fmt.Errorf("%d runs: use 1 to 100", c.Runs)
 	case c.Measure < 50*time.Millisecond || c.Measure > time.Hour || c.Warm < 0 || c.Warm > time.Hour:
@@ -64,7 +67,7 @@ func (c *Config) complete() error {
 // Run measures every case: all of its runs, the floors in turn with the
 // product, so that whatever else the machine does hits both.
 func Run(ctx context.Context, cfg Config) (*Report, error) {
-	if err := cfg.complete(); err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
 	if cfg.Dir == "" {
@@ -81,11 +84,11 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		}
 	}
 	rep := &Report{Machine: thisMachine(cfg.Version)}
+	if len(cfg.Group.Members) > 0 {
+		cfg.Cases = cfg.inUse()
+	}
 	for i := range cfg.Cases {
 		c := &cfg.Cases[i]
-		if len(cfg.Group.Members) > 0 {
-			c.Members, c.Store = len(cfg.Group.Members), "as configured"
-		}
 		runs := make([][]Result, 1+len(cfg.Floors))
 		for range cfg.Runs {
 			var turn []Result
