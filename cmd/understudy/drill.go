@@ -172,10 +172,8 @@ func (d *rehearsal) begin(c *cobra.Command) (form string, err error) {
 
 // end writes the report and tells by the exit code whether the group held.
 func (d *rehearsal) end(c *cobra.Command, form string, rep *drill.Report) error {
-	if d.state != "" {
-		if err := save(nil, d.state, rep.State); err != nil {
-			return err
-		}
+	if err := d.write(c.OutOrStdout(), form, rep); err != nil {
+		return err
 	}
 	for _, file := range d.reports {
 		f, _ := formatOf(file)
@@ -187,8 +185,10 @@ func (d *rehearsal) end(c *cobra.Command, form string, rep *drill.Report) error 
 			return err
 		}
 	}
-	if err := d.write(c.OutOrStdout(), form, rep); err != nil {
-		return err
+	if d.state != "" {
+		if err := save(nil, d.state, rep.State); err != nil {
+			return err
+		}
 	}
 	switch {
 	case rep.Lost > 0 || rep.Duplicated > 0:

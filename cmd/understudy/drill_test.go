@@ -1,0 +1,24 @@
+package main
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/stretchr/testify/require"
+
+	"github.com/understudy-ha/understudy/internal/drill"
+)
+
+// A file that cannot be written does not take the report of a long drill with it.
+func TestReportIsPrintedBeforeItIsSaved(t *testing.T) {
+	nowhere := filepath.Join(t.TempDir(), "no", "such", "r.json")
+	for _, d := range []*rehearsal{{reports: []string{nowhere}}, {state: nowhere}} {
+		var out strings.Builder
+		c := new(cobra.Command)
+		c.SetOut(&out)
+		require.Error(t, d.end(c, "table", &drill.Report{State: []byte("x")}))
+		require.Contains(t, out.String(), "unavailable p50")
+	}
+}
