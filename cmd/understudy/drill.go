@@ -127,11 +127,14 @@ func (d *rehearsal) flags(f *pflag.FlagSet, events int) {
 	f.Uint64Var(&d.cfg.Seed, "seed", 0, "of the input and of the faults' moments (default: random)")
 	f.StringVar(&d.cfg.Dir, "dir", "", "directory to use and keep (default: a temporary one)")
 	f.BoolVar(&d.keep, "keep", false, "keep the temporary directory with data and logs")
-	f.StringVar(&d.state, "state", "", "write the daemon's final answer to a file")
+	f.StringVar(&d.state, "state", "", "write the daemon's final answer to a file, of a drill of one fault")
 }
 
 // run rehearses one fault after the other, each with a new group.
 func (d *rehearsal) run(c *cobra.Command, faults []drill.Fault) error {
+	if d.state != "" && len(faults) > 1 {
+		return fmt.Errorf("--state is for one fault: each of %d has a group of its own", len(faults))
+	}
 	form, err := d.begin(c)
 	if err != nil {
 		return err
@@ -185,7 +188,7 @@ func (d *rehearsal) end(c *cobra.Command, form string, rep *drill.Report) error 
 			return err
 		}
 	}
-	if d.state != "" {
+	if d.state != "" && rep.State != nil { // not of a drill that ended early
 		if err := save(nil, d.state, rep.State); err != nil {
 			return err
 		}

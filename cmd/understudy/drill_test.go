@@ -22,3 +22,10 @@ func TestReportIsPrintedBeforeItIsSaved(t *testing.T) {
 		require.Contains(t, out.String(), "unavailable p50")
 	}
 }
+
+// Several drills have no one state at the end.
+func TestStateIsThatOfOneDrill(t *testing.T) {
+	d := &rehearsal{o: &options{output: "table"}, state: "x", events: 200}
+	d.cfg.Rounds, d.cfg.Daemon = 1, "kv"
+	require.ErrorContains(t, d.run(new(cobra.Command), []drill.Fault{drill.Kill, drill.Pause}), "--state")
+}
