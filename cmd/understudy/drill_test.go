@@ -29,3 +29,17 @@ func TestStateIsThatOfOneDrill(t *testing.T) {
 	d.cfg.Rounds, d.cfg.Daemon = 1, "kv"
 	require.ErrorContains(t, d.run(new(cobra.Command), []drill.Fault{drill.Kill, drill.Pause}), "--state")
 }
+
+// Wrong usage is that with a group in use, too, and no fault of the group.
+func TestWrongUsageOfALiveDrill(t *testing.T) {
+	for _, wrong := range []func(*rehearsal){
+		func(d *rehearsal) { d.cfg.Rounds = 0 }, func(d *rehearsal) { d.cfg.Rate = -1 }, func(d *rehearsal) { d.cfg.MaxUnavailable = -1 },
+	} {
+		d := &rehearsal{o: &options{output: "table"}, group: []string{"127.0.0.1:1"}}
+		d.cfg.Rounds = 1
+		wrong(d)
+		c := new(cobra.Command)
+		c.SetContext(t.Context())
+		require.Equal(t, 1, exitCode(t.Context(), d.runLive(c, []drill.Fault{drill.Switchover})))
+	}
+}

@@ -19,8 +19,14 @@ func (d *rehearsal) runLive(c *cobra.Command, faults []drill.Fault) error {
 			return fmt.Errorf("--%s is for a throw-away group, not with --group", name)
 		}
 	}
-	for _, f := range faults { // before anything is done
-		if err := drill.CheckLive(f); err != nil {
+	o := *d.o
+	o.addrs, o.output = d.group, "table"
+	cfg := drill.LiveConfig{
+		Client: func(cfg client.Config) (*client.Client, error) { return o.client(cfg) },
+		Rounds: d.cfg.Rounds, Rate: d.cfg.Rate, MaxUnavailable: d.cfg.MaxUnavailable, AbortOnRed: d.cfg.AbortOnRed, Timeout: o.timeout,
+	}
+	for _, cfg.Fault = range faults { // before anything is done
+		if err := cfg.Check(); err != nil {
 			return err
 		}
 	}
@@ -28,12 +34,7 @@ func (d *rehearsal) runLive(c *cobra.Command, faults []drill.Fault) error {
 	if err != nil {
 		return err
 	}
-	o := *d.o
-	o.addrs, o.output = d.group, "table"
-	cfg := drill.LiveConfig{
-		Client: func(cfg client.Config) (*client.Client, error) { return o.client(cfg) },
-		Rounds: d.cfg.Rounds, Rate: d.cfg.Rate, MaxUnavailable: d.cfg.MaxUnavailable, AbortOnRed: d.cfg.AbortOnRed, Timeout: o.timeout, Progress: d.cfg.Progress,
-	}
+	cfg.Progress = d.cfg.Progress
 	if d.input != "" {
 		if cfg.Input, err = drill.ReadInput(d.input); err != nil {
 			return err

@@ -48,28 +48,39 @@ func CheckLive(f Fault) error {
 	return &standby.RefusedError{Reason: fmt.Sprintf("%s is not done to a group in use (%s; it needs %s): rehearse it with a throw-away group", f, k.Does, k.Needs())}
 }
 
+// Check completes the configuration, or says what makes no sense in it.
+func (c *LiveConfig) Check() error {
+	if err := CheckLive(c.Fault); err != nil {
+		return err
+	}
+	if c.Rounds < 1 || c.Rounds > MaxRounds {
+		return fmt.Errorf("%d rounds: use 1 to %d", c.Rounds, MaxRounds)
+	}
+	if c.MaxUnavailable < 0 {
+		return errors.New("the longest outage in order is positive, or 0 for no bound")
+	}
+	if c.Rate == 0 {
+		c.Rate = 20
+	}
+	if c.Rate < 1 || c.Rate > 10_000 {
+		return fmt.Errorf("%d events a second: use 1 to 10000 with a group in use", c.Rate)
+	}
+	if c.Patience == 0 {
+		c.Patience = time.Minute
+	}
+	if c.Timeout == 0 {
+		c.Timeout = 10 * time.Second
+	}
+	return nil
+}
+
 // RunLive rehearses with a group in use. It reports what can be checked from
 // outside: that every one of its own events has one receipt, in order; that the
 // outputs told in them are those that the group puts out; that the group
 // counts as many events of the producer as were sent; and the proof.
 func RunLive(ctx context.Context, cfg LiveConfig) (*Report, error) {
-	if err := CheckLive(cfg.Fault); err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, err
-	}
-	if cfg.Rounds < 1 || cfg.Rounds > MaxRounds {
-		return nil, fmt.Errorf("%d rounds: use 1 to %d", cfg.Rounds, MaxRounds)
-	}
-	if cfg.Rate == 0 {
-		cfg.Rate = 20
-	}
-	if cfg.Rate < 1 || cfg.Rate > 10_000 {
-		return nil, fmt.Errorf("%d events a second: use 1 to 10000 with a group in use", cfg.Rate)
-	}
-	if cfg.Patience == 0 {
-		cfg.Patience = time.Minute
-	}
-	if cfg.Timeout == 0 {
-		cfg.Timeout = 10 * time.Second
 	}
 	l := &live{cfg: &cfg, report: &Report{Fault: string(cfg.Fault), Rounds: []Round{}}}
 	var err error
