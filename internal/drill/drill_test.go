@@ -2,6 +2,7 @@ package drill
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -50,4 +51,16 @@ func TestNothingIsLeftOfADrillThatDoesNotBegin(t *testing.T) {
 	_, err := Run(t.Context(), brief(""))
 	require.ErrorContains(t, err, "name too long")
 	require.Empty(t, left(t))
+}
+
+// A proof that was not fetched because the drill was interrupted did not fail.
+func TestInterruptionIsNoFailedProof(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var r Round
+	require.NoError(t, r.proven(ctx, nil))
+	require.Equal(t, proofOK, r.Proof)
+	require.NoError(t, r.proven(ctx, errors.New("no link")))
+	require.Equal(t, "no link", r.Proof)
+	cancel()
+	require.ErrorIs(t, r.proven(ctx, context.Canceled), context.Canceled)
 }

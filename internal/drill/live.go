@@ -191,7 +191,7 @@ func (l *live) round(ctx context.Context, i int) (*Round, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Round{Fault: l.cfg.Fault, Victim: st.Active, PhasesMS: make(map[string]float64), Proof: proofOK}
+	r := &Round{Fault: l.cfg.Fault, Victim: st.Active, PhasesMS: make(map[string]float64)}
 	began := time.Now()
 	note := func(format string, args ...any) {
 		what := fmt.Sprintf(format, args...)
@@ -227,8 +227,8 @@ func (l *live) round(ctx context.Context, i int) (*Round, error) {
 		return nil, err
 	}
 	r.Failure = late(l.cfg.MaxUnavailable, l.load.outage(), r.UnavailableMS)
-	if err := l.prove(ctx, held, r); err != nil {
-		r.Proof = err.Error()
+	if err := r.proven(ctx, l.prove(ctx, held, r)); err != nil {
+		return nil, err
 	}
 	note("lost %d, duplicated %d; continuity proof from size %d: %s", r.Lost, r.Duplicated, held.Size, r.Proof)
 	return r, nil

@@ -97,12 +97,23 @@ func (d *drill) round(ctx context.Context, i int) (*Round, error) {
 	if err := d.check(ctx, s); err != nil {
 		return nil, err
 	}
-	r.Proof = proofOK
-	if err := s.prove(ctx, held); err != nil {
-		r.Proof = err.Error()
+	if err := r.proven(ctx, s.prove(ctx, held)); err != nil {
+		return nil, err
 	}
 	s.note("lost %d, duplicated %d; continuity proof from size %d: %s", r.Lost, r.Duplicated, held.Size, r.Proof)
 	return r, nil
+}
+
+// proven takes down what a proof came to. An interruption says nothing of it.
+func (r *Round) proven(ctx context.Context, err error) error {
+	r.Proof = proofOK
+	if err != nil {
+		r.Proof = err.Error()
+	}
+	if ctx.Err() != nil {
+		return err
+	}
+	return nil
 }
 
 // before takes down how things are at the fault.
