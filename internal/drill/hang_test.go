@@ -89,3 +89,30 @@ func TestGroupInUseThatIsGoneIsNotWaitedForForever(t *testing.T) {
 		})
 	}
 }
+
+// between is a context that ends right after somebody has seen that it has not.
+type between struct {
+	context.Context
+	once   sync.Once
+	cancel context.CancelFunc
+}
+
+func (c *between) Err() error {
+	err := c.Context.Err()
+	c.once.Do(func() {
+		c.cancel()
+		time.Sleep(50 * time.Millisecond)
+	})
+	return err
+}
+
+// Who is about to wait does not sleep through the end.
+func TestEndIsNotSleptThrough(t *testing.T) {
+	l := &load{cfg: &Config{Patience: time.Minute}}
+	l.moved = sync.NewCond(&l.mu)
+	ctx, cancel := context.WithCancel(t.Context())
+	within(t, func() {
+		err := l.until(&between{Context: ctx, cancel: cancel}, "waiting", func() bool { return false })
+		require.ErrorIs(t, err, context.Canceled)
+	})
+}

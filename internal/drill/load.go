@@ -56,7 +56,7 @@ func startLoad(ctx context.Context, cfg *Config, urls []string) (*load, error) {
 		l.clients = append(l.clients, c)
 	}
 	ctx, l.cancel = context.WithCancel(ctx)
-	context.AfterFunc(ctx, l.moved.Broadcast)
+	context.AfterFunc(ctx, l.wake)
 	for p := range producers {
 		sent := make(chan sentEvent, 1024)
 		l.wg.Go(func() { l.send(ctx, p, sent) })
@@ -175,6 +175,14 @@ func (l *load) picture(now time.Time) {
 	}
 }
 
+// wake has everybody who waits look again: under the lock, or who is about to
+// wait sleeps through it.
+func (l *load) wake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.moved.Broadcast()
+}
+
 func (l *load) fail(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -186,7 +194,7 @@ func (l *load) fail(err error) {
 
 // until waits for a condition on the load, as long as there is progress.
 func (l *load) until(ctx context.Context, what string, ok func() bool) error {
-	stop := context.AfterFunc(ctx, l.moved.Broadcast)
+	stop := context.AfterFunc(ctx, l.wake)
 	defer stop()
 	l.mu.Lock()
 	defer l.mu.Unlock()

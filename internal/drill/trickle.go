@@ -46,7 +46,7 @@ func startTrickle(ctx context.Context, cfg *LiveConfig) (*trickle, error) {
 		return nil, err
 	}
 	ctx, l.cancel = context.WithCancel(ctx)
-	context.AfterFunc(ctx, l.moved.Broadcast)
+	context.AfterFunc(ctx, l.wake)
 	pending := make(chan sentEvent, 1024)
 	l.wg.Go(func() { l.send(ctx, pending) })
 	l.wg.Go(func() { l.receive(ctx, pending) })
@@ -113,6 +113,13 @@ func (l *trickle) check(sequence uint64, r *standby.Receipt) {
 	l.newest = *r
 }
 
+// wake has everybody who waits look again, as a load's does.
+func (l *trickle) wake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.moved.Broadcast()
+}
+
 func (l *trickle) fail(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -126,7 +133,7 @@ func (l *trickle) fail(err error) {
 func (l *trickle) until(ctx context.Context, ok func() bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, l.cfg.Patience, fmt.Errorf("waiting for a receipt: none within %v", l.cfg.Patience))
 	defer cancel()
-	stop := context.AfterFunc(ctx, l.moved.Broadcast)
+	stop := context.AfterFunc(ctx, l.wake)
 	defer stop()
 	l.mu.Lock()
 	defer l.mu.Unlock()
