@@ -146,13 +146,22 @@ func (d *rehearsal) run(c *cobra.Command, faults []drill.Fault) error {
 	for _, f := range faults {
 		rep, err := d.one(c.Context(), f, len(faults) > 1)
 		if err != nil {
-			return fmt.Errorf("%s: %w", f, err)
+			return stuck(c.Context(), f, err)
 		}
 		if done = append(done, rep); d.cfg.AbortOnRed && !rep.Held() {
 			break
 		}
 	}
 	return d.end(c, form, drill.Merge(done))
+}
+
+// stuck is the error of a drill that could not go on. What its group answered
+// stays its own: the exit codes tell of groups in use.
+func stuck(ctx context.Context, f drill.Fault, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("%s: %s", f, err.Error())
 }
 
 // begin checks the forms of the report and sets where the progress goes.

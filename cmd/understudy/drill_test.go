@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -8,7 +10,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
+	"github.com/understudy-ha/understudy/continuity"
 	"github.com/understudy-ha/understudy/internal/drill"
+	"github.com/understudy-ha/understudy/standby"
 )
 
 // A file that cannot be written does not take the report of a long drill with it.
@@ -42,4 +46,19 @@ func TestWrongUsageOfALiveDrill(t *testing.T) {
 		c.SetContext(t.Context())
 		require.Equal(t, 1, exitCode(t.Context(), d.runLive(c, []drill.Fault{drill.Switchover})))
 	}
+}
+
+// What a drill's own group answered is not what the exit codes say of a group
+// in use: a drill that could not go on ends with 1, and an interrupted one is that.
+func TestDrillThatCannotGoOn(t *testing.T) {
+	for _, err := range []error{
+		&standby.UncertainError{Reason: "x"}, &standby.RefusedError{Reason: "x"}, continuity.ErrUnverifiable, context.Canceled,
+	} {
+		err = stuck(t.Context(), drill.Kill, fmt.Errorf("round 1: %w", err))
+		require.Equal(t, 1, exitCode(t.Context(), err), "%v", err)
+		require.ErrorContains(t, err, "kill: round 1: ")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.Equal(t, interrupted, exitCode(ctx, stuck(ctx, drill.Kill, fmt.Errorf("round 1: %w", &standby.UncertainError{Reason: "x"}))))
 }
