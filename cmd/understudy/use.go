@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"math"
 	"os"
 
@@ -32,7 +33,7 @@ func deliverCommand(o *options) *cobra.Command {
 			case len(args) == 1 && file != "":
 				return errors.New("an event and --file: give one of them")
 			case len(args) == 1:
-				in = bytes.NewReader([]byte(args[0]))
+				return o.deliver(c, only(args[0]), producer, quiet, true)
 			case file != "" && file != "-":
 				f, err := os.Open(file)
 				if err != nil {
@@ -41,7 +42,7 @@ func deliverCommand(o *options) *cobra.Command {
 				defer f.Close()
 				in = f
 			}
-			return o.deliver(c, in, producer, quiet, len(args) == 1)
+			return o.deliver(c, linesOf(in), producer, quiet, false)
 		},
 	}
 	c.Flags().StringVar(&producer, "producer", "", "name under which the events are numbered")
@@ -62,7 +63,7 @@ type tally struct {
 // maxEvent bounds a line of input: the greatest limit that a group can have.
 const maxEvent = 64 << 20
 
-func (o *options) deliver(c *cobra.Command, in io.Reader, producer string, quiet, single bool) error {
+func (o *options) deliver(c *cobra.Command, in input, producer string, quiet, single bool) error {
 	cl, err := o.client(client.Config{Producer: producer, MaxInFlight: 512})
 	if err != nil {
 		return err
@@ -73,7 +74,6 @@ func (o *options) deliver(c *cobra.Command, in io.Reader, producer string, quiet
 	var sum tally
 	var first error
 	var reason string // of the first event that was rejected
-	sent := 0
 	pending := make(chan *client.Pending, 512)
 	printed := make(chan struct{})
 	ctx, cancel := context.WithCancelCause(c.Context())
@@ -102,23 +102,16 @@ func (o *options) deliver(c *cobra.Command, in io.Reader, producer string, quiet
 			}
 		}
 	}()
-	lines := bufio.NewReaderSize(in, 64<<10)
 	var readErr error
-	for readErr == nil && ctx.Err() == nil {
-		var line []byte
-		line, readErr = readLine(lines)
-		if readErr == nil || readErr == io.EOF && (len(line) > 0 || single && sent == 0) {
-			p, err := cl.Send(ctx, line)
-			if err != nil {
-				readErr = err
-				break
-			}
-			pending <- p
-			sent++
-			if single {
-				break
-			}
+	for ev, err := range in {
+		if readErr = err; err != nil {
+			break
 		}
+		p, err := cl.Send(ctx, ev)
+		if readErr = err; err != nil {
+			break
+		}
+		pending <- p
 	}
 	// Whoever is told to stop does not wait for a group that does not answer.
 	stop, done := context.WithTimeout(ctx, o.timeout)
@@ -126,7 +119,7 @@ func (o *options) deliver(c *cobra.Command, in io.Reader, producer string, quiet
 	done()
 	close(pending)
 	<-printed
-	if readErr != nil && readErr != io.EOF && first == nil && ctx.Err() == nil {
+	if readErr != nil && first == nil && ctx.Err() == nil {
 		first = readErr
 	}
 	if c.Context().Err() != nil && first == nil {
@@ -141,6 +134,36 @@ func (o *options) deliver(c *cobra.Command, in io.Reader, producer string, quiet
 		return rejectedError{sum.Rejected, reason}
 	}
 	return remote(first)
+}
+
+// input is the events to deliver, or why there are no more of them.
+type input = iter.Seq2[[]byte, error]
+
+// only is one event, whatever is in it.
+func only(event string) input {
+	return func(yield func([]byte, error) bool) { yield([]byte(event), nil) }
+}
+
+// linesOf is an event for each line.
+func linesOf(r io.Reader) input {
+	return func(yield func([]byte, error) bool) {
+		lines := bufio.NewReaderSize(r, 64<<10)
+		for {
+			line, err := readLine(lines)
+			switch {
+			case err == nil:
+				if !yield(line, nil) {
+					return
+				}
+				continue
+			case err != io.EOF:
+				yield(nil, err)
+			case len(line) > 0:
+				yield(line, nil)
+			}
+			return
+		}
+	}
 }
 
 // readLine reads a line of bounded length, without its end.
