@@ -103,7 +103,7 @@ func (o *options) deliver(c *cobra.Command, in input, producer string, quiet, si
 		}
 	}()
 	var readErr error
-	for ev, err := range in {
+	for ev, err := range ahead(ctx, in) {
 		if readErr = err; err != nil {
 			break
 		}
@@ -162,6 +162,38 @@ func linesOf(r io.Reader) input {
 				yield(line, nil)
 			}
 			return
+		}
+	}
+}
+
+// ahead has the input read apart, until ctx ends: a terminal or a pipe gives its
+// next line when it likes, but the command ends when it has to.
+func ahead(ctx context.Context, in input) input {
+	type item struct {
+		event []byte
+		err   error
+	}
+	return func(yield func([]byte, error) bool) {
+		items := make(chan item)
+		go func() {
+			defer close(items)
+			for event, err := range in {
+				select {
+				case items <- item{event, err}:
+				case <-ctx.Done():
+					return
+				}
+			}
+		}()
+		for {
+			select {
+			case i, more := <-items:
+				if !more || !yield(i.event, i.err) {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
 		}
 	}
 }
