@@ -103,11 +103,11 @@ func syncCommand(o *options) *cobra.Command {
 					return remote(err)
 				}
 				if err := o.print(c.OutOrStdout(), r, func(w io.Writer) error {
-					fmt.Fprintf(w, "checkpoint at seq %d, %d bytes\n", r.Seq, r.Bytes)
+					_, err := fmt.Fprintf(w, "checkpoint at seq %d, %d bytes\n", r.Seq, r.Bytes)
 					for _, m := range slices.Sorted(maps.Keys(r.Members)) {
 						fmt.Fprintf(w, "  %s: %s\n", m, r.Members[m])
 					}
-					return nil
+					return err
 				}); err != nil {
 					return err
 				}

@@ -70,7 +70,6 @@ func (o *options) deliver(c *cobra.Command, in input, producer string, quiet, si
 	}
 	asJSON, _ := o.json()
 	out := bufio.NewWriter(c.OutOrStdout())
-	defer out.Flush()
 	var sum tally
 	var first error
 	var reason string // of the first event that was rejected
@@ -130,10 +129,16 @@ func (o *options) deliver(c *cobra.Command, in input, producer string, quiet, si
 	} else if !single || quiet {
 		fmt.Fprintf(out, "%d committed (%d of them rejected by the daemon, %d duplicates), %d failed, %d uncertain\n", sum.Committed, sum.Rejected, sum.Duplicates, sum.Failed, sum.Uncertain)
 	}
-	if first == nil && sum.Rejected > 0 {
+	printErr := out.Flush()
+	switch {
+	case first != nil:
+		return remote(first)
+	case printErr != nil:
+		return fmt.Errorf("all is recorded, but not all could be printed: %w", printErr)
+	case sum.Rejected > 0:
 		return rejectedError{sum.Rejected, reason}
 	}
-	return remote(first)
+	return nil
 }
 
 // input is the events to deliver, or why there are no more of them.
@@ -274,7 +279,7 @@ func outputsCommand(o *options) *cobra.Command {
 			defer cancel()
 			asJSON, _ := o.json()
 			w := bufio.NewWriter(c.OutOrStdout())
-			defer w.Flush()
+			defer w.Flush() // what came before an error
 			if limit <= 0 {
 				limit = math.MaxInt
 			}
@@ -285,15 +290,18 @@ func outputsCommand(o *options) *cobra.Command {
 					}
 					return remote(err)
 				}
-				printOutput(w, &out, asJSON, raw)
-				if follow {
-					w.Flush()
+				err := printOutput(w, &out, asJSON, raw)
+				if err == nil && follow {
+					err = w.Flush()
+				}
+				if err != nil {
+					return err
 				}
 				if limit--; limit == 0 {
 					break
 				}
 			}
-			return nil
+			return w.Flush()
 		},
 	}
 	c.Flags().Uint64Var(&from, "from", 1, "number of the first output")
@@ -303,15 +311,16 @@ func outputsCommand(o *options) *cobra.Command {
 	return c
 }
 
-func printOutput(w io.Writer, out *chain.Output, asJSON, raw bool) {
+func printOutput(w io.Writer, out *chain.Output, asJSON, raw bool) (err error) {
 	switch {
 	case asJSON:
-		json.NewEncoder(w).Encode(out)
+		err = json.NewEncoder(w).Encode(out)
 	case raw:
-		fmt.Fprintf(w, "%s\n", out.Payload)
+		_, err = fmt.Fprintf(w, "%s\n", out.Payload)
 	default:
-		fmt.Fprintf(w, "%d\tseq %d\tterm %d\t%q\n", out.Number, out.Seq, out.Term, out.Payload)
+		_, err = fmt.Fprintf(w, "%d\tseq %d\tterm %d\t%q\n", out.Number, out.Seq, out.Term, out.Payload)
 	}
+	return err
 }
 
 func queryCommand(o *options) *cobra.Command {
