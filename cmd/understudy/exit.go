@@ -40,6 +40,18 @@ func (e rejectedError) Error() string {
 	return fmt.Sprintf("%d events are recorded as rejected by the daemon, the first one: %s", e.events, e.reason)
 }
 
+// partError: some events were refused, others are recorded.
+type partError struct {
+	error
+	recorded, failed uint64
+}
+
+func (e partError) Unwrap() error { return e.error }
+
+func (e partError) Error() string {
+	return fmt.Sprintf("%d events are recorded, %d are not, the first one: %v", e.recorded, e.failed, e.error)
+}
+
 const interrupted = 130
 
 func exitCode(ctx context.Context, err error) int {
@@ -49,7 +61,7 @@ func exitCode(ctx context.Context, err error) int {
 		return 0
 	case errors.As(err, &code):
 		return int(code)
-	case errors.As(err, new(rejectedError)):
+	case errors.As(err, new(rejectedError)), errors.As(err, new(partError)):
 		return 5
 	case errors.Is(err, standby.ErrUncertain):
 		return 4

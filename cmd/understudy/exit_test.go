@@ -28,6 +28,7 @@ func TestExitCodes(t *testing.T) {
 		{t.Context(), remote(&standby.NotActiveError{}), 2},
 		{t.Context(), remote(&standby.RefusedError{Reason: "x"}), 3},
 		{t.Context(), remote(&standby.GapError{Expected: 2}), 3},
+		{t.Context(), partError{&standby.RefusedError{Reason: "x"}, 1, 1}, 5},
 		{t.Context(), fmt.Errorf("x: %w", &standby.UncertainError{Reason: "x"}), 4},
 		{stopped, remote(&standby.UncertainError{Reason: "x"}), 4},
 		{t.Context(), fmt.Errorf("x: %w", continuity.ErrUnverifiable), 6},

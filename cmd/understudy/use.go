@@ -93,21 +93,22 @@ func (o *options) deliver(c *cobra.Command, in input, producer string, quiet, si
 				}
 			}
 			stop()
-			if e := sum.add(out, &r, err, asJSON, quiet); e != nil && first == nil {
-				first = e
+			e := sum.add(out, &r, err, asJSON, quiet)
+			if e != nil && (first == nil || errors.Is(e, standby.ErrUncertain) && !errors.Is(first, standby.ErrUncertain)) {
+				first = e // what is not known is told before what did not happen
 			}
 			if reason == "" && (r.Rejected || r.Refused) {
 				reason = r.Reason
 			}
 		}
 	}()
-	var readErr error
+	var sendErr error
 	for ev, err := range ahead(ctx, in) {
-		if readErr = err; err != nil {
+		if sendErr = err; err != nil {
 			break
 		}
 		p, err := cl.Send(ctx, ev)
-		if readErr = err; err != nil {
+		if sendErr = remote(err); err != nil {
 			break
 		}
 		pending <- p
@@ -118,8 +119,8 @@ func (o *options) deliver(c *cobra.Command, in input, producer string, quiet, si
 	done()
 	close(pending)
 	<-printed
-	if readErr != nil && first == nil && ctx.Err() == nil {
-		first = readErr
+	if first = remote(first); first == nil && ctx.Err() == nil {
+		first = sendErr
 	}
 	if c.Context().Err() != nil && first == nil {
 		first = c.Context().Err()
@@ -131,8 +132,10 @@ func (o *options) deliver(c *cobra.Command, in input, producer string, quiet, si
 	}
 	printErr := out.Flush()
 	switch {
+	case refused(first) && sum.Committed > 0 && sum.Uncertain == 0:
+		return partError{first, sum.Committed, sum.Failed}
 	case first != nil:
-		return remote(first)
+		return first
 	case printErr != nil:
 		return fmt.Errorf("all is recorded, but not all could be printed: %w", printErr)
 	case sum.Rejected > 0:
