@@ -205,3 +205,27 @@ func TestDocumentedKeys(t *testing.T) {
 	}
 	require.Equal(t, want, got)
 }
+
+// What the API needs is looked at before the member starts, and the key of its
+// certificate is as private as every other.
+func TestAPIFilesAreChecked(t *testing.T) {
+	g := group()
+	g.Members[0].API = "10.0.0.1:7700"
+	dir := filepath.Join(t.TempDir(), "g")
+	_, err := found.Create(dir, g, time.Now())
+	require.NoError(t, err)
+	m, err := config.Load(filepath.Join(dir, "a", found.ConfigFile), nil)
+	require.NoError(t, err)
+	refused := func(want string) {
+		t.Helper()
+		_, err := m.Standby(func() host.Daemon { return nothing{} }, nil, "v")
+		require.ErrorContains(t, err, want)
+	}
+	require.NoError(t, os.Chmod(m.APIKey, 0o640))
+	refused("chmod 600")
+	require.NoError(t, os.Chmod(m.APIKey, 0o600))
+	require.NoError(t, os.WriteFile(m.APITokens, []byte("king 0123456789abcdef\n"), 0o600))
+	refused("line 1")
+	m.APIKey = filepath.Join(m.TLSDir, "member.key")
+	refused("keys api_cert and api_key")
+}

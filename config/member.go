@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -142,7 +143,8 @@ func LoadFounding(path string) (*chain.Founding, error) {
 }
 
 // Standby makes the group handle's configuration: it loads the founding record
-// and the member's keys.
+// and the member's keys. It also looks at what the API needs, so that a mistake
+// there is found before the member takes part in anything.
 func (m *Member) Standby(daemon func() host.Daemon, logger *slog.Logger, version string) (standby.Config, error) {
 	f, err := LoadFounding(m.Founding)
 	if err != nil {
@@ -155,6 +157,9 @@ func (m *Member) Standby(daemon func() host.Daemon, logger *slog.Logger, version
 	if err != nil {
 		return standby.Config{}, err
 	}
+	if err := m.checkAPI(); err != nil {
+		return standby.Config{}, err
+	}
 	return standby.Config{
 		Founding: f, Member: m.Member, Keys: keys, Dir: m.DataDir, New: daemon, Listen: m.Listen, Peers: m.Peers,
 		TLSDir: m.TLSDir, BootstrapMark: m.Bootstrap, Capabilities: m.Capabilities, NeverActive: m.NeverActive, Hot: m.Hot,
@@ -164,6 +169,19 @@ func (m *Member) Standby(daemon func() host.Daemon, logger *slog.Logger, version
 		Store:      standby.RaftStore(m.RaftStore),
 		OutputsAge: m.OutputsAge, OutputsBytes: m.OutputsBytes, QueueEvents: m.QueueEvents, QueueBytes: int(m.QueueBytes),
 	}, nil
+}
+
+func (m *Member) checkAPI() error {
+	if m.APICert != "" {
+		if err := checkPrivate(m.APIKey); err != nil {
+			return err
+		}
+		if _, err := tls.LoadX509KeyPair(m.APICert, m.APIKey); err != nil {
+			return fmt.Errorf("%s: keys api_cert and api_key: %s with %s: %w", m.Path, m.APICert, m.APIKey, err)
+		}
+	}
+	_, err := m.Tokens()
+	return err
 }
 
 // Logger makes the logger that the configuration asks for.
