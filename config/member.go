@@ -217,6 +217,9 @@ func (m *Member) Tokens() (map[string]string, error) {
 		if len(fields[1]) < 16 {
 			return nil, fmt.Errorf("%s line %d: the token is shorter than 16 characters: use a longer random one", m.APITokens, i+1)
 		}
+		if _, twice := out[fields[1]]; twice {
+			return nil, fmt.Errorf("%s line %d: the token is there twice: give each role its own", m.APITokens, i+1)
+		}
 		out[fields[1]] = fields[0]
 	}
 	if len(out) == 0 {
