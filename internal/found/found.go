@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -97,8 +98,8 @@ func (g *Group) validate() error {
 		}
 		names[m.Name] = true
 		for what, a := range map[string]string{"peer": m.Peer, "client": m.API} {
-			if _, _, err := net.SplitHostPort(a); err != nil {
-				bad("member %q: %s address %q is not host:port", m.Name, what, a)
+			if err := dialable(a); err != nil {
+				bad("member %q: %s address %w", m.Name, what, err)
 			} else if other, used := addrs[a]; used {
 				bad("member %q: %s address %s is %s already: give each its own", m.Name, what, a, other)
 			} else {
@@ -107,6 +108,22 @@ func (g *Group) validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// dialable says why others could not reach an address. It is asked now because
+// the group would have to be founded once more for another one.
+func dialable(addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("%q is not host:port", addr)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+		return fmt.Errorf("%q: the port must be 1 to 65535", addr)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		return fmt.Errorf("%q: others cannot reach it: write the machine's name or address", addr)
+	}
+	return nil
 }
 
 func (g *Group) create(dir string, now time.Time) (*chain.Founding, error) {
@@ -216,11 +233,12 @@ func (g *Group) member(dir string, m Member, f *chain.Founding, k standby.Keys, 
 func (g *Group) yaml(m Member) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Member %s of group %s. Every key: docs/configuration.md. Paths are relative to this file.\n\n", m.Name, g.Name)
-	fmt.Fprintf(&b, "group: %s\nmember: %s\ndaemon: %s\n", g.Name, m.Name, g.Daemon)
+	// In quotes: a name may look like a number or a date.
+	fmt.Fprintf(&b, "group: %q\nmember: %q\ndaemon: %q\n", g.Name, m.Name, g.Daemon)
 	b.WriteString("\n# For the other members: mutual TLS, always.\n")
 	fmt.Fprintf(&b, "listen: %q\npeers:\n", m.Peer)
 	for _, p := range g.Members {
-		fmt.Fprintf(&b, "  %s: %q\n", p.Name, p.Peer)
+		fmt.Fprintf(&b, "  %q: %q\n", p.Name, p.Peer)
 	}
 	if m.remote() {
 		fmt.Fprintf(&b, "\n# For clients: HTTPS with a certificate of tls/ca.pem, and a token of %s.\n", TokensFile)
@@ -230,7 +248,7 @@ func (g *Group) yaml(m Member) []byte {
 	}
 	fmt.Fprintf(&b, "api: %q\napis:\n", m.API)
 	for _, p := range g.Members {
-		fmt.Fprintf(&b, "  %s: %q\n", p.Name, p.API)
+		fmt.Fprintf(&b, "  %q: %q\n", p.Name, p.API)
 	}
 	b.WriteString("\nprofile: lan\n")
 	return []byte(b.String())
