@@ -45,13 +45,18 @@ func initCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for _, m := range list {
-				addr := ""
-				for _, a := range api {
-					if a.name == m.name {
-						addr = a.addr
-					}
+			named := make(map[string]string)
+			for _, a := range api {
+				if !slices.ContainsFunc(list, func(m pair) bool { return m.name == a.name }) {
+					return fmt.Errorf("--api: %.60q is no member: the members are %s", a.name, namesOf(list))
 				}
+				if named[a.name] != "" {
+					return fmt.Errorf("--api: %s is there twice: keep one", a.name)
+				}
+				named[a.name] = a.addr
+			}
+			for _, m := range list {
+				addr := named[m.name]
 				if addr == "" {
 					host, _, err := net.SplitHostPort(m.addr)
 					if err != nil {
@@ -105,6 +110,14 @@ func pairs(flag string, list []string) ([]pair, error) {
 		out = append(out, pair{name, addr})
 	}
 	return out, nil
+}
+
+func namesOf(list []pair) string {
+	var names []string
+	for _, p := range list {
+		names = append(names, p.name)
+	}
+	return strings.Join(names, ", ")
 }
 
 func runCommand(o *options) *cobra.Command {
