@@ -18,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/understudy-ha/understudy/internal/durable"
 	"github.com/understudy-ha/understudy/internal/pki"
 	"github.com/understudy-ha/understudy/standby"
 	"github.com/understudy-ha/understudy/standby/httpapi/wire"
@@ -124,7 +125,7 @@ func (s *stage) strangers() []*tls.Config {
 	require.NoError(s.t, os.MkdirAll(dir, 0o700))
 	ca, err := pki.NewCA("stage", time.Now())
 	require.NoError(s.t, err)
-	require.NoError(s.t, ca.Issue(dir, "stage", s.founding.Origin(), "a", time.Now()))
+	require.NoError(s.t, ca.Issue(durable.OS(dir), "stage", s.founding.Origin(), "a", time.Now()))
 	cert, err := tls.LoadX509KeyPair(filepath.Join(dir, "member.pem"), filepath.Join(dir, "member.key"))
 	require.NoError(s.t, err)
 	var out []*tls.Config

@@ -169,7 +169,7 @@ func (g *Group) create(dir string, now time.Time) (*chain.Founding, error) {
 		if err := durable.OS(dir).WriteFile(TokensFile, tokens); err != nil {
 			return nil, err
 		}
-		if err := ca.WriteCertificate(filepath.Join(dir, pki.CAFile)); err != nil {
+		if err := ca.WriteCertificate(durable.OS(dir)); err != nil {
 			return nil, err
 		}
 	}
@@ -204,10 +204,7 @@ func (g *Group) member(dir string, m Member, f *chain.Founding, k standby.Keys, 
 	if err := config.SaveKeys(filepath.Join(dir, "keys"), k); err != nil {
 		return err
 	}
-	tls := filepath.Join(dir, "tls")
-	if err := durable.OS(tls).MkdirAll("."); err != nil {
-		return err
-	}
+	tls := fs.Sub("tls")
 	if err := ca.Issue(tls, g.Name, f.Origin(), m.Name, now); err != nil {
 		return err
 	}
@@ -216,7 +213,7 @@ func (g *Group) member(dir string, m Member, f *chain.Founding, k standby.Keys, 
 		if err != nil {
 			return err
 		}
-		if err := ca.IssueServer(filepath.Join(tls, "api.pem"), filepath.Join(tls, "api.key"), host, now); err != nil {
+		if err := ca.IssueServer(tls, host, now); err != nil {
 			return err
 		}
 	}

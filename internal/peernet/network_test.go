@@ -45,7 +45,7 @@ func newWorld(t *testing.T) *world {
 	ca, err := pki.NewCA(w.f.Group, time.Now())
 	require.NoError(t, err)
 	for _, m := range testkit.Names(3) {
-		require.NoError(t, ca.Issue(filepath.Join(w.dir, m), w.f.Group, w.f.Origin(), m, time.Now()))
+		require.NoError(t, ca.Issue(durable.OS(filepath.Join(w.dir, m)), w.f.Group, w.f.Origin(), m, time.Now()))
 		w.mem[m] = durable.NewMem().Sub("peers")
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)

@@ -21,13 +21,17 @@ import (
 	"time"
 
 	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/internal/durable"
 )
 
-// Files in a member's TLS directory.
+// Files in a member's TLS directory; the last two only where clients come from
+// other machines.
 const (
-	CAFile   = "ca.pem"
-	CertFile = "member.pem"
-	KeyFile  = "member.key"
+	CAFile      = "ca.pem"
+	CertFile    = "member.pem"
+	KeyFile     = "member.key"
+	APICertFile = "api.pem"
+	APIKeyFile  = "api.key"
 )
 
 // validity of the authority and of certificates.
@@ -64,39 +68,44 @@ func NewCA(group string, now time.Time) (*CA, error) {
 }
 
 // Issue writes a member's TLS directory: the authority's certificate, the
-// member's own, and its key with mode 0600.
-func (ca *CA) Issue(dir, group string, o chain.Origin, member string, now time.Time) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+// member's own, and its key. They are durable when it returns: nobody can issue
+// them again.
+func (ca *CA) Issue(dir durable.FS, group string, o chain.Origin, member string, now time.Time) error {
+	if err := dir.MkdirAll("."); err != nil {
 		return err
 	}
-	if err := ca.WriteCertificate(filepath.Join(dir, CAFile)); err != nil {
+	if err := ca.WriteCertificate(dir); err != nil {
 		return err
 	}
 	t := &x509.Certificate{
 		Subject: pkix.Name{CommonName: member}, URIs: []*url.URL{memberURI(group, o, member)},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
 	}
-	return ca.issue(t, filepath.Join(dir, CertFile), filepath.Join(dir, KeyFile), now)
+	return ca.issue(dir, t, CertFile, KeyFile, now)
 }
 
 // IssueServer writes a certificate and key by which clients of the API know a
 // host, which is a name or an address. It is no member's certificate.
-func (ca *CA) IssueServer(certFile, keyFile, host string, now time.Time) error {
+func (ca *CA) IssueServer(dir durable.FS, host string, now time.Time) error {
 	t := &x509.Certificate{Subject: pkix.Name{CommonName: host}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
 	if ip := net.ParseIP(host); ip != nil {
 		t.IPAddresses = []net.IP{ip}
 	} else {
 		t.DNSNames = []string{host}
 	}
-	return ca.issue(t, certFile, keyFile, now)
+	return ca.issue(dir, t, APICertFile, APIKeyFile, now)
 }
 
 // WriteCertificate writes the authority's certificate.
-func (ca *CA) WriteCertificate(file string) error {
-	return os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.der}), 0o644)
+func (ca *CA) WriteCertificate(dir durable.FS) error {
+	return writePEM(dir, CAFile, "CERTIFICATE", ca.der)
 }
 
-func (ca *CA) issue(t *x509.Certificate, certFile, keyFile string, now time.Time) error {
+func writePEM(dir durable.FS, name, what string, der []byte) error {
+	return dir.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: what, Bytes: der}))
+}
+
+func (ca *CA) issue(dir durable.FS, t *x509.Certificate, certFile, keyFile string, now time.Time) error {
 	pub, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return err
@@ -113,10 +122,10 @@ func (ca *CA) issue(t *x509.Certificate, certFile, keyFile string, now time.Time
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
+	if err := writePEM(dir, certFile, "CERTIFICATE", der); err != nil {
 		return err
 	}
-	return os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pk}), 0o600)
+	return writePEM(dir, keyFile, "PRIVATE KEY", pk)
 }
 
 // Member is what a member needs to prove itself and to check the others.
