@@ -66,16 +66,44 @@ func Create(dir string, g Group, now time.Time) (*chain.Founding, error) {
 	if err := g.validate(); err != nil {
 		return nil, err
 	}
-	if names, err := os.ReadDir(dir); err == nil && len(names) > 0 {
-		return nil, fmt.Errorf("directory %s is not empty: choose another one, a group is founded once", dir)
-	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := holds(dir, 0); err != nil {
 		return nil, err
+	}
+	if err := durable.OS(dir).MkdirAll("."); err != nil {
+		return nil, err
+	}
+	// Of two that found the directory empty, one can make this in it.
+	claim := filepath.Join(dir, ".founding")
+	if err := os.Mkdir(claim, 0o700); errors.Is(err, os.ErrExist) {
+		return nil, notEmpty(dir)
+	} else if err != nil {
+		return nil, err
+	}
+	if err := holds(dir, 1); err != nil { // the other one was fast, and is done
+		return nil, errors.Join(err, os.Remove(claim))
 	}
 	f, err := g.create(dir, now)
 	if err != nil {
 		os.RemoveAll(dir)
+		return nil, err
 	}
-	return f, err
+	return f, os.Remove(claim)
+}
+
+func notEmpty(dir string) error {
+	return fmt.Errorf("directory %s is not empty: choose another one, a group is founded once", dir)
+}
+
+// holds refuses a directory with more in it than so many things.
+func holds(dir string, most int) error {
+	names, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err == nil && len(names) > most {
+		return notEmpty(dir)
+	}
+	return err
 }
 
 func (g *Group) validate() error {

@@ -62,3 +62,29 @@ func TestAddressesThatNobodyReaches(t *testing.T) {
 	_, err := found.Create(filepath.Join(t.TempDir(), "g"), g, time.Now())
 	require.NoError(t, err)
 }
+
+// Of two who found a group in one directory at once, one does. The other one
+// leaves it alone.
+func TestTwoFoundAtOnce(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "g")
+	errs := make(chan error, 2)
+	for range 2 {
+		go func() {
+			_, err := found.Create(dir, solo("g", "a"), time.Now())
+			errs <- err
+		}()
+	}
+	first, second := <-errs, <-errs
+	if first != nil {
+		first, second = second, first
+	}
+	require.NoError(t, first)
+	require.ErrorContains(t, second, "choose another")
+	m, err := config.Load(filepath.Join(dir, "a", found.ConfigFile), nil)
+	require.NoError(t, err)
+	_, err = m.Standby(nil, nil, "")
+	require.NoError(t, err)
+	names, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, names, 2, "a member and the founding record: %v", names)
+}
