@@ -96,7 +96,7 @@ func TestPrecedence(t *testing.T) {
 		"peers": {"a=h:1", "a=h:2,b=h:3,c=h:4", "a=h:5,b=h:6,c=h:7"}, "apis": {"a=h:1", "a=h:2", "a=h:3"},
 		"capability_tags": {"x", "y", "z"}, "capability_values": {"x=1", "y=2", "z=3"},
 		"log_level": {"debug", "warn", "error"}, "log_format": {"json", "text", "json"},
-		"heartbeat": {"8s", "7s", "9s"}, "api_cert": {"c1", "c2", "c3"}, "api_key": {"k1", "k2", "k3"},
+		"heartbeat": {"8s", "7s", "9s"}, "election": {"8s", "7s", "9s"}, "api_cert": {"c1", "c2", "c3"}, "api_key": {"k1", "k2", "k3"},
 	}
 	for _, o := range config.Options() {
 		if _, ok := values[o.Key]; !ok {
@@ -157,6 +157,8 @@ func TestErrorsNameThePlaceAndTheRemedy(t *testing.T) {
 		"unknown variable": {good, "UNDERSTUDY_LISTNE=x", "environment variable UNDERSTUDY_LISTNE is unknown: did you mean UNDERSTUDY_LISTEN?"},
 		"no port":          {good + "api: localhost\n", "", `key api: "localhost" is not host:port`},
 		"open to all":      {good + "api: 0.0.0.0:80\n", "", "set api_cert and api_key, or insecure: true"},
+		"short election":   {good + "heartbeat: 3s\n", "", "key election is not set: 1s is shorter than heartbeat, 3s: use at least as much"},
+		"one door":         {good + "api: h:1\ninsecure: true\n", "", "key api: h:1 is the address of listen too: give each its own"},
 		"nested":           {good + "profile: {a: b}\n", "", "write a single value"},
 		"not yaml":         {"\tgroup: [", "", "m.yaml"},
 		"too large":        {strings.Repeat("#", 2<<20), "", "is it the right file?"},

@@ -103,6 +103,12 @@ func (r *reader) relations(m *Member) {
 			r.bad(here("api"), "%s is not loopback and anybody could use the API: set api_tokens, or insecure: true", m.API)
 		}
 	}
+	if m.API != "" && m.API == m.Listen && !strings.HasSuffix(m.API, ":0") {
+		r.bad(here("api"), "%s is the address of listen too: give each its own", m.API)
+	}
+	if m.Election < m.Heartbeat { // Raft does not start with it
+		r.bad(here("election"), "%v is shorter than heartbeat, %v: use at least as much", m.Election, m.Heartbeat)
+	}
 	if m.Lease > m.Heartbeat {
 		r.bad(here("lease"), "%v is longer than heartbeat, %v: use half of it", m.Lease, m.Heartbeat)
 	}
