@@ -111,26 +111,28 @@ func (o *options) dial(cfg client.Config) (client.Config, error) {
 		addrs = strings.Split(os.Getenv("UNDERSTUDY_ADDR"), ",")
 	}
 	ca, tokenFile, scheme := o.ca, o.tokenFile, "http"
-	if len(addrs) == 0 {
-		m, err := o.member()
-		if err != nil {
+	var m *config.Member
+	if len(addrs) == 0 || o.config != "" {
+		var err error
+		if m, err = o.member(); err != nil {
 			return cfg, err
 		}
+	}
+	if len(addrs) == 0 {
 		if m == nil {
 			return cfg, fmt.Errorf("which group? Give --config FILE of a member, or --addr HOST:PORT of one")
 		}
-		addrs = slices.Collect(maps.Values(m.APIs))
-		if len(addrs) == 0 {
-			addrs = []string{m.API}
-		}
-		slices.Sort(addrs)
+		addrs = apisOf(m)
+	}
+	switch {
+	case m != nil && within(addrs, apisOf(m)):
 		if m.APICert != "" {
 			scheme, ca = "https", cmpOr(ca, filepath.Join(m.TLSDir, "ca.pem"))
 		}
 		if tokenFile == "" && os.Getenv("UNDERSTUDY_TOKEN") == "" {
 			tokenFile = m.APITokens
 		}
-	} else if ca != "" {
+	case ca != "":
 		scheme = "https"
 	}
 	for _, a := range addrs {
@@ -155,6 +157,22 @@ func (o *options) dial(cfg client.Config) (client.Config, error) {
 		cfg.TLS = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}
 	}
 	return cfg, nil
+}
+
+// apisOf lists where the configuration says that the members' APIs are.
+func apisOf(m *config.Member) []string {
+	if len(m.APIs) == 0 {
+		return []string{m.API}
+	}
+	return slices.Sorted(maps.Values(m.APIs))
+}
+
+// within says whether all addresses are known ones. Others get neither token
+// nor authority of the configuration, nor does plain HTTP that was asked for.
+func within(addrs, known []string) bool {
+	return !slices.ContainsFunc(addrs, func(a string) bool {
+		return !slices.Contains(known, strings.TrimPrefix(strings.TrimSpace(a), "https://"))
+	})
 }
 
 // token reads a token: the file's only word, or that of its strongest role.
