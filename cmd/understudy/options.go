@@ -101,6 +101,57 @@ func (o *options) client(cfg client.Config) (*client.Client, error) {
 	return client.New(cfg)
 }
 
+// reach makes a client that asks a member first which has just answered. A
+// frozen one holds a connection and says nothing: questions would wait for it
+// longer than --timeout, and an order that went there would end as unknown.
+func (o *options) reach(ctx context.Context) (*client.Client, error) {
+	cfg, err := o.dial(client.Config{})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, min(2*time.Second, o.timeout/4))
+	defer cancel()
+	i := answering(ctx, cfg)
+	cfg.Members[0], cfg.Members[i] = cfg.Members[i], cfg.Members[0]
+	return client.New(cfg)
+}
+
+// answering finds the first in the list of those that answer within a moment of
+// the fastest; 0 if none does.
+func answering(ctx context.Context, cfg client.Config) int {
+	if len(cfg.Members) < 2 {
+		return 0
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answers := make(chan int, len(cfg.Members))
+	for i, addr := range cfg.Members {
+		go func() {
+			if _, err := statusOf(ctx, cfg, addr); err != nil {
+				i = len(cfg.Members)
+			}
+			answers <- i
+		}()
+	}
+	best := len(cfg.Members)
+	var late <-chan time.Time
+	for range cfg.Members {
+		select {
+		case i := <-answers:
+			if best = min(best, i); best == 0 {
+				return 0
+			}
+			if best < len(cfg.Members) && late == nil {
+				late = time.After(100 * time.Millisecond)
+			}
+			continue
+		case <-late:
+		}
+		break
+	}
+	return best % len(cfg.Members)
+}
+
 // dial completes a client's configuration: whom to ask and how.
 func (o *options) dial(cfg client.Config) (client.Config, error) {
 	if _, err := o.json(); err != nil {
@@ -203,12 +254,12 @@ func token(file string) (string, error) {
 
 // withClient calls f with a client and the time there is.
 func (o *options) withClient(c *cobra.Command, f func(context.Context, *client.Client) error) error {
-	cl, err := o.client(client.Config{})
+	ctx, cancel := o.deadline(c)
+	defer cancel()
+	cl, err := o.reach(ctx)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := o.deadline(c)
-	defer cancel()
 	err = f(ctx, cl)
 	return errors.Join(err, cl.Close(context.WithoutCancel(ctx)))
 }

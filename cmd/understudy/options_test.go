@@ -1,6 +1,11 @@
 package main
 
 import (
+	"bytes"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"testing"
 	"time"
@@ -36,5 +41,36 @@ func TestAddressOfTheConfiguration(t *testing.T) {
 		require.Equal(t, []string{c.member}, cfg.Members)
 		require.Equal(t, c.known, cfg.Token != "", c.addr)
 		require.Equal(t, c.known, cfg.TLS != nil, c.addr)
+	}
+}
+
+// Members that hold a connection and say nothing, as frozen ones do, keep
+// nobody from those that answer, and no order ends as unknown for them.
+func TestFrozenMembersAreNotWaitedFor(t *testing.T) {
+	t.Setenv("UNDERSTUDY_CONFIG", "")
+	well := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/v1/status":
+			io.WriteString(w, `{"group":"g","active":"c","member":"c"}`)
+		case "/v1/switchover":
+			io.WriteString(w, `{"from":"c","to":"a","term":7}`)
+		case "/v1/outputs":
+			io.WriteString(w, "")
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	t.Cleanup(func() { well.CloseClientConnections(); well.Close() })
+	var addrs []string
+	for range 2 {
+		l, err := net.Listen("tcp", "127.0.0.1:0") // the kernel answers for it
+		require.NoError(t, err)
+		defer l.Close()
+		addrs = append(addrs, "--addr", l.Addr().String())
+	}
+	addrs = append(addrs, "--addr", well.URL)
+	for _, command := range []string{"status", "switchover", "outputs"} {
+		var out, errs bytes.Buffer
+		require.Equal(t, 0, run(append([]string{command}, addrs...), nil, &out, &errs), "%s: %s%s", command, &out, &errs)
 	}
 }

@@ -270,7 +270,7 @@ func outputsCommand(o *options) *cobra.Command {
 		Example: "  understudy outputs --from 100 --follow",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cl, err := o.client(client.Config{})
+			cl, err := o.reach(c.Context())
 			if err != nil {
 				return err
 			}
