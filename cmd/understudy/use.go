@@ -11,6 +11,7 @@ import (
 	"iter"
 	"math"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -267,6 +268,7 @@ func outputsCommand(o *options) *cobra.Command {
 	var follow, raw bool
 	c := &cobra.Command{
 		Use: "outputs", Short: "print the group's outputs from a number on",
+		Long:    "Outputs prints those that there are, or, with --follow, goes on as they come. The\ntime-out counts from the last one.",
 		Example: "  understudy outputs --from 100 --follow",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -275,11 +277,13 @@ func outputsCommand(o *options) *cobra.Command {
 				return err
 			}
 			defer cl.Close(context.WithoutCancel(c.Context()))
-			ctx, cancel := c.Context(), context.CancelFunc(func() {})
-			if !follow {
-				ctx, cancel = o.deadline(c)
+			ctx, cancel := context.WithCancelCause(c.Context())
+			defer cancel(nil)
+			idle := time.AfterFunc(o.timeout, func() { cancel(fmt.Errorf("no output within --timeout %v", o.timeout)) })
+			defer idle.Stop()
+			if follow {
+				idle.Stop()
 			}
-			defer cancel()
 			asJSON, _ := o.json()
 			w := bufio.NewWriter(c.OutOrStdout())
 			defer w.Flush() // what came before an error
@@ -293,12 +297,16 @@ func outputsCommand(o *options) *cobra.Command {
 					}
 					return remote(err)
 				}
+				idle.Stop() // whoever reads what is printed may take long
 				err := printOutput(w, &out, asJSON, raw)
 				if err == nil && follow {
 					err = w.Flush()
 				}
 				if err != nil {
 					return err
+				}
+				if !follow {
+					idle.Reset(o.timeout)
 				}
 				if limit--; limit == 0 {
 					break

@@ -2,15 +2,21 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/understudy-ha/understudy/chain"
 )
 
 // nobody is an address at which nobody listens.
@@ -59,4 +65,34 @@ func TestDeliverEndsWhileItsInputIsSilent(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Many outputs may take long, on the way and to be read; a member that falls
+// silent may not.
+func TestOutputsTakeLongerThanTheTimeout(t *testing.T) {
+	t.Setenv("UNDERSTUDY_CONFIG", "")
+	var silent bool
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for n := range 6 {
+			json.NewEncoder(w).Encode(&chain.Output{Number: uint64(n + 1), Seq: 1, Term: 1, Payload: []byte("x")})
+			http.NewResponseController(w).Flush()
+			time.Sleep(200 * time.Millisecond) // a line that is slow
+		}
+		if silent {
+			<-r.Context().Done()
+		}
+	}))
+	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
+	outputs := func() (int, string, string) {
+		var out, errs bytes.Buffer
+		code := run([]string{"outputs", "--raw", "--addr", s.URL, "--timeout", "800ms"}, nil, &out, &errs)
+		return code, out.String(), errs.String()
+	}
+	code, out, errs := outputs()
+	require.Zero(t, code, errs)
+	require.Equal(t, strings.Repeat("x\n", 6), out)
+	silent = true
+	code, _, errs = outputs()
+	require.Equal(t, 2, code)
+	require.Contains(t, errs, "--timeout 800ms")
 }
