@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -146,7 +147,7 @@ func (d *rehearsal) run(c *cobra.Command, faults []drill.Fault) error {
 	for _, f := range faults {
 		rep, err := d.one(c.Context(), f, len(faults) > 1)
 		if err != nil {
-			return stuck(c.Context(), f, err)
+			return d.broken(c, form, done, stuck(c.Context(), f, err))
 		}
 		if done = append(done, rep); d.cfg.AbortOnRed && !rep.Held() {
 			break
@@ -173,6 +174,14 @@ func (d *rehearsal) begin(c *cobra.Command) (form string, err error) {
 		if _, err := formatOf(file); err != nil {
 			return "", err
 		}
+		if err := placeFor("report", file); err != nil {
+			return "", err
+		}
+	}
+	if d.state != "" {
+		if err := placeFor("state", d.state); err != nil {
+			return "", err
+		}
 	}
 	live := c.OutOrStdout()
 	if form != "table" {
@@ -182,10 +191,34 @@ func (d *rehearsal) begin(c *cobra.Command) (form string, err error) {
 	return form, nil
 }
 
-// end writes the report and tells by the exit code whether the group held.
+// placeFor refuses a file that could not be written after all the work.
+func placeFor(flag, file string) error {
+	if _, err := os.Stat(filepath.Dir(file)); err != nil {
+		return fmt.Errorf("--%s %s: make its directory first: %w", flag, file, err)
+	}
+	return nil
+}
+
+// broken is the end of a drill that could not go on: what was done is reported
+// all the same, and the exit code is that of the error.
+func (d *rehearsal) broken(c *cobra.Command, form string, done []*drill.Report, why error) error {
+	if len(done) == 0 {
+		return why
+	}
+	if err := d.end(c, form, drill.Merge(done)); err != nil && !errors.As(err, new(silent)) {
+		return errors.Join(why, err)
+	}
+	return why
+}
+
+// end prints the report, writes it, and tells by the exit code whether the
+// group held. A disk that is full takes one of the two, not both.
 func (d *rehearsal) end(c *cobra.Command, form string, rep *drill.Report) error {
-	if err := d.write(c.OutOrStdout(), form, rep); err != nil {
-		return err
+	printed := d.write(c.OutOrStdout(), form, rep)
+	if d.state != "" && rep.State != nil { // not of a drill that ended early
+		if err := save(nil, d.state, rep.State); err != nil {
+			return err
+		}
 	}
 	for _, file := range d.reports {
 		f, _ := formatOf(file)
@@ -197,12 +230,9 @@ func (d *rehearsal) end(c *cobra.Command, form string, rep *drill.Report) error 
 			return err
 		}
 	}
-	if d.state != "" && rep.State != nil { // not of a drill that ended early
-		if err := save(nil, d.state, rep.State); err != nil {
-			return err
-		}
-	}
 	switch {
+	case printed != nil:
+		return printed
 	case rep.Lost > 0 || rep.Duplicated > 0:
 		return silent(8)
 	case rep.ProofsBad > 0:

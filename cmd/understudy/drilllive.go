@@ -45,7 +45,7 @@ func (d *rehearsal) runLive(c *cobra.Command, faults []drill.Fault) error {
 		cfg.Fault = f
 		rep, err := drill.RunLive(c.Context(), cfg)
 		if err != nil {
-			return remote(fmt.Errorf("%s: %w", f, err))
+			return d.broken(c, form, done, remote(fmt.Errorf("%s: %w", f, err)))
 		}
 		if done = append(done, rep); cfg.AbortOnRed && !rep.Held() {
 			break
