@@ -234,3 +234,13 @@ func TestAPIFilesAreChecked(t *testing.T) {
 	m.APIKey = filepath.Join(m.TLSDir, "member.key")
 	refused("keys api_cert and api_key")
 }
+
+// Names and values in tables are taken as they are written.
+func TestTablesAreTakenLiterally(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "m.yaml")
+	require.NoError(t, os.WriteFile(path, []byte("group: g\nmember: a\ndaemon: kv\nlisten: h:1\npeers: {a: \"h:1\"}\n"+
+		"capability_tags: [GPU]\ncapability_values: {CUDA: \"12\", zone.name: \"eu,west=1\"}\n"), 0o600))
+	m, err := config.Load(path, nil)
+	require.NoError(t, err)
+	require.Equal(t, host.Capabilities{Tags: []string{"GPU"}, Values: map[string]string{"CUDA": "12", "zone.name": "eu,west=1"}}, m.Capabilities)
+}

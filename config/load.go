@@ -1,10 +1,10 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -47,12 +47,17 @@ func load(path string, flags *pflag.FlagSet, environ []string) (*Member, error) 
 }
 
 func parse(path string, data []byte, flags *pflag.FlagSet, environ []string) (*Member, error) {
-	v := viper.New()
-	v.SetConfigType("yaml")
-	if err := v.ReadConfig(bytes.NewReader(data)); err != nil {
+	// Only viper's decoder: viper itself would take names apart at their dots and
+	// change their capitals, and a capability has the name that its daemon says.
+	decoder, err := viper.NewCodecRegistry().Decoder("yaml")
+	if err != nil {
+		return nil, err
+	}
+	file := make(map[string]any)
+	if err := decoder.Decode(data, file); err != nil {
 		return nil, fmt.Errorf("configuration %s: %w: write each key once, as \"key: value\"", path, err)
 	}
-	r := &reader{path: path, dir: filepath.Dir(path), file: v, flags: flags, env: make(map[string]string)}
+	r := &reader{path: path, dir: filepath.Dir(path), file: file, flags: flags, env: make(map[string]string)}
 	r.unknownKeys()
 	r.readEnv(environ)
 	m := r.member()
@@ -66,7 +71,7 @@ func parse(path string, data []byte, flags *pflag.FlagSet, environ []string) (*M
 type reader struct {
 	path  string
 	dir   string
-	file  *viper.Viper
+	file  map[string]any
 	flags *pflag.FlagSet
 	env   map[string]string
 	used  []Setting
@@ -90,15 +95,7 @@ func (r *reader) unknownKeys() {
 	for _, o := range Options() {
 		known = append(known, o.Key)
 	}
-	var top []string
-	for _, key := range r.file.AllKeys() {
-		name, _, _ := strings.Cut(key, ".")
-		if !slices.Contains(top, name) {
-			top = append(top, name)
-		}
-	}
-	sort.Strings(top)
-	for _, key := range top {
+	for _, key := range slices.Sorted(maps.Keys(r.file)) {
 		if !slices.Contains(known, key) {
 			r.errs = append(r.errs, fmt.Errorf("%s: key %s is unknown%s", r.path, key, nearest(key, known)))
 		}

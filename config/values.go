@@ -2,8 +2,10 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,7 +24,7 @@ func option(key string) Option {
 func (r *reader) look(key string) Setting {
 	o := option(key)
 	s := Setting{Key: key, Value: o.Default, From: "default"}
-	if r.file.IsSet(key) {
+	if r.file[key] != nil {
 		s.Value, s.From = r.fileText(o), r.path
 	}
 	if v, ok := r.env[o.Env()]; ok {
@@ -40,12 +42,23 @@ func (r *reader) look(key string) Setting {
 // fileText is the file's value as one would write it on the command line.
 func (r *reader) fileText(o Option) string {
 	bad := func(want string) string {
-		r.bad(Setting{Key: o.Key, From: r.path}, "is %v: write %s", r.file.Get(o.Key), want)
+		r.bad(Setting{Key: o.Key, From: r.path}, "is %v: write %s", r.file[o.Key], want)
 		return o.Default
 	}
-	switch v := r.file.Get(o.Key).(type) {
-	case nil:
-		return ""
+	if v, ok := entries(r.file[o.Key]); ok {
+		if o.kind != table {
+			return bad("a single value")
+		}
+		var out []string
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			if _, deep := entries(v[k]); deep {
+				return bad("one value for each name")
+			}
+			out = append(out, fmt.Sprintf("%s=%v", k, v[k]))
+		}
+		return strings.Join(out, ",")
+	}
+	switch v := r.file[o.Key].(type) {
 	case string, bool, int, int64, uint64, float64:
 		return fmt.Sprint(v)
 	case []any:
@@ -57,21 +70,24 @@ func (r *reader) fileText(o Option) string {
 			out = append(out, fmt.Sprint(e))
 		}
 		return strings.Join(out, ",")
-	case map[string]any:
-		if o.kind != table {
-			return bad("a single value")
-		}
-		var out []string
-		for k, e := range v {
-			if _, deep := e.(map[string]any); deep {
-				return bad("one value for each name")
-			}
-			out = append(out, fmt.Sprintf("%s=%v", k, e))
-		}
-		return strings.Join(out, ",")
 	default:
 		return bad("a simple value")
 	}
+}
+
+// entries are those of a map in the file. YAML may have read a name as a number.
+func entries(v any) (map[string]any, bool) {
+	switch m := v.(type) {
+	case map[string]any:
+		return m, true
+	case map[any]any:
+		out := make(map[string]any)
+		for k, e := range m {
+			out[fmt.Sprint(k)] = e
+		}
+		return out, true
+	}
+	return nil, false
 }
 
 func (r *reader) text(key string, allowed ...string) string {
@@ -191,15 +207,7 @@ func (r *reader) names(key string) []string {
 func (r *reader) table(key string, check func(string) error) map[string]string {
 	s := r.look(key)
 	out := make(map[string]string)
-	for pair := range strings.SplitSeq(s.Value, ",") {
-		if pair = strings.TrimSpace(pair); pair == "" {
-			continue
-		}
-		name, value, ok := strings.Cut(pair, "=")
-		if !ok {
-			r.bad(s, "%q is not name=value", pair)
-			continue
-		}
+	add := func(name, value string) {
 		if _, twice := out[name]; twice {
 			r.bad(s, "%q is there twice: keep one", name)
 		}
@@ -209,6 +217,23 @@ func (r *reader) table(key string, check func(string) error) map[string]string {
 			}
 		}
 		out[name] = value
+	}
+	if m, ok := entries(r.file[key]); ok && s.From == r.path { // as it is: a value may have commas
+		for _, name := range slices.Sorted(maps.Keys(m)) {
+			add(name, fmt.Sprint(m[name]))
+		}
+		return out
+	}
+	for pair := range strings.SplitSeq(s.Value, ",") {
+		if pair = strings.TrimSpace(pair); pair == "" {
+			continue
+		}
+		name, value, ok := strings.Cut(pair, "=")
+		if !ok {
+			r.bad(s, "%q is not name=value", pair)
+			continue
+		}
+		add(name, value)
 	}
 	return out
 }
