@@ -79,6 +79,9 @@ func historyCommand(o *options) *cobra.Command {
 		Use: "history", Short: "list the promotions, newest first",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if limit < 1 || limit > 1000 {
+				return errors.New("--limit: use 1 to 1000")
+			}
 			return o.withClient(c, func(ctx context.Context, cl *client.Client) error {
 				ps, err := cl.History(ctx, limit)
 				if err != nil {
