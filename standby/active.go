@@ -174,7 +174,8 @@ func (a *activation) inlets() (in chan *submission, asks chan *ask) {
 }
 
 func (a *activation) take(s *submission) {
-	if !a.intake.take(s) {
+	if s.state.Load() == subAbandoned {
+		a.intake.release(s)
 		return
 	}
 	for i := range s.events {

@@ -44,11 +44,12 @@ func (p *pending) settle(r Result) {
 	p.finish(r)
 }
 
-// A submission moves once: the active loop takes it, or its caller abandons
-// it. Only a taken one can have an uncertain outcome.
+// A submission moves once: the active loop claims it when it is about to process
+// one of its events, or its caller abandons it before. Only a claimed one can have
+// an uncertain outcome, however long it waited.
 const (
-	subQueued int32 = iota
-	subTaken
+	subWaiting int32 = iota
+	subClaimed
 	subAbandoned
 )
 
@@ -129,30 +130,26 @@ func (q *intake) submit(ctx context.Context, s *submission) []Result {
 	case <-s.done:
 		return s.results()
 	case <-q.ended:
-		if s.state.CompareAndSwap(subQueued, subAbandoned) {
+		if s.state.CompareAndSwap(subWaiting, subAbandoned) {
 			return s.fail(&NotActiveError{})
 		}
-		// Taken: the loop or the acker finishes it, also when the role ends.
+		// Claimed: the loop or the acker finishes it, also when the role ends.
 		select {
 		case <-s.done:
 			return s.results()
 		case <-ctx.Done():
 		}
 	case <-ctx.Done():
-		if s.state.CompareAndSwap(subQueued, subAbandoned) {
+		if s.state.CompareAndSwap(subWaiting, subAbandoned) {
 			return s.fail(fmt.Errorf("the event was not looked at in time: %w", context.Cause(ctx)))
 		}
 	}
 	return s.fail(&UncertainError{Reason: "the caller's deadline passed while the event was being committed"})
 }
 
-// take marks a queued submission as the loop's; false if its caller gave up.
-func (q *intake) take(s *submission) bool {
-	taken := s.state.CompareAndSwap(subQueued, subTaken)
-	if !taken {
-		q.release(s)
-	}
-	return taken
+// claim makes the submission the loop's; false if its caller gave up.
+func (s *submission) claim() bool {
+	return s.state.Load() == subClaimed || s.state.CompareAndSwap(subWaiting, subClaimed)
 }
 
 func (q *intake) release(s *submission) {

@@ -1,6 +1,7 @@
 package standby
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync"
@@ -74,6 +75,39 @@ func TestFullJournalSaysSo(t *testing.T) {
 		require.True(t, strings.Contains(err.Error(), "journal is full"), "%v", err)
 		_, err = g.Query(t.Context(), []byte("count"), false)
 		require.NoError(t, err)
+	})
+}
+
+// A caller whose deadline passes while its event waits for room is told that
+// nothing came of it, and nothing did: the number is free.
+func TestDeadlineWhileEventsWait(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		c := newCluster(t, 3, newTally, func(cfg *Config) {
+			cfg.MaxJournalSteps, cfg.SyncInterval = 20, time.Hour
+		})
+		g := c.active()
+		hold := make(chan struct{})
+		for _, name := range c.others(g.cfg.Member) {
+			p := c.members[name].group().node.Load().replica
+			go p.call(t.Context(), func() { <-hold })
+		}
+		n := uint64(1)
+		send := func(payload string) error {
+			ctx, cancel := context.WithTimeout(t.Context(), holdFor/3)
+			defer cancel()
+			_, err := g.Deliver(ctx, Event{Producer: "p", Sequence: n, Payload: []byte(payload)})
+			return err
+		}
+		var err error
+		for err = send("x"); err == nil && n < 1000; err = send("x") {
+			n++
+		}
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NotErrorIs(t, err, ErrUncertain)
+		close(hold)
+		require.Eventually(t, func() bool { return send("another") == nil }, time.Minute, time.Second)
+		require.EqualValues(t, n, c.settled().Link.Inputs)
+		require.Zero(t, g.node.Load().active.Load().intake.events.Load(), "what was given up takes no room")
 	})
 }
 

@@ -93,6 +93,10 @@ func (a *activation) admit() []*pending {
 		p := a.backlog[0]
 		a.backlog[0] = nil
 		a.backlog = a.backlog[1:]
+		if !p.sub.claim() {
+			p.settle(Result{Err: context.Canceled})
+			continue
+		}
 		if busy {
 			p.settle(Result{Err: &BusyError{RetryAfter: time.Second, Reason: "the journal is full until a majority has the newest checkpoint"}})
 			continue
