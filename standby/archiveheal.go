@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sort"
 
 	"github.com/understudy-ha/understudy/chain"
-	"github.com/understudy-ha/understudy/internal/outputs"
 )
 
 // source is another member's archive.
@@ -118,7 +118,7 @@ func (a *archive) fetchOutputs(ctx context.Context, from source) error {
 	if err != nil {
 		return err
 	}
-	if err := a.wholeSteps(); err != nil {
+	if err := a.wholeSteps(&last); err != nil {
 		return err
 	}
 	for a.outs.Next() <= last.Outputs {
@@ -174,29 +174,48 @@ func (a *archive) locked(change func() error) error {
 }
 
 // wholeSteps cuts the outputs after their last complete step: a torn write may
-// have left a part of one, which alone cannot be checked or gone on from.
-func (a *archive) wholeSteps() error {
+// have left a part of one, which alone cannot be checked or gone on from. What is
+// kept of the step is not read for that: it may be damaged, on every member.
+func (a *archive) wholeSteps(last *chain.Link) error {
 	next := a.outs.Next()
-	if next <= a.outs.Oldest() {
-		return nil
+	if next <= a.outs.Oldest() || next > last.Outputs {
+		return nil // none, all, or ahead of the links, from an entry that is still waiting
 	}
-	outs, err := a.outs.Read(next-1, 1)
-	var d *outputs.DamagedError
-	if errors.As(err, &d) { // nothing can follow what is damaged: others have it
-		return a.locked(func() error { return a.outs.Truncate(d.From) })
-	}
-	if err != nil || len(outs) == 0 || outs[0].Seq >= a.hist.Size() {
-		return err // ahead of the links: from an entry that is still waiting
-	}
-	l, err := a.hist.Link(outs[0].Seq)
-	if err != nil || l.Outputs+1 == next {
+	first, err := a.stepOf(next)
+	if err != nil || first == next {
 		return err
 	}
-	before, err := a.hist.Link(l.Seq - 1)
+	return a.locked(func() error { return a.outs.Truncate(first) })
+}
+
+// stepOf is the number of the first output of the step that an output is of, by
+// the archived links, which reach so far.
+func (a *archive) stepOf(output uint64) (first uint64, err error) {
+	outputs := func(seq int) uint64 {
+		l, lerr := a.hist.Link(uint64(seq))
+		err = errors.Join(err, lerr)
+		return l.Outputs
+	}
+	seq := sort.Search(int(a.hist.Size()), func(seq int) bool { return outputs(seq) >= output })
+	return outputs(max(seq, 1)-1) + 1, err
+}
+
+// patchOutputs fetches a piece of damaged outputs from another member, from one
+// on, and puts it back. It gives the number from which on more are damaged.
+func (a *archive) patchOutputs(ctx context.Context, from source, output, limit uint64) (next uint64, err error) {
+	first, err := a.stepOf(output)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return a.locked(func() error { return a.outs.Truncate(before.Outputs + 1) })
+	outs, err := a.fetchSteps(ctx, from, first, limit)
+	if err != nil {
+		return 0, err
+	}
+	err = a.locked(func() error {
+		next, err = a.outs.Patch(outs[output-first:])
+		return a.sure(err)
+	})
+	return next, err
 }
 
 // provenOutputs checks whole steps' outputs against their links and returns

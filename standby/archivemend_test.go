@@ -1,12 +1,15 @@
 package standby
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/internal/durable"
 	"github.com/understudy-ha/understudy/internal/outputs"
 )
 
@@ -62,6 +65,103 @@ func TestHealBehindDamage(t *testing.T) {
 			require.True(t, h.a.whole())
 		})
 	}
+}
+
+// What nobody has whole any more keeps no member from what came after it, and is
+// left as it is.
+func TestHealPastDamageThatAllHave(t *testing.T) {
+	h, other := newHandover(t), newHandover(t)
+	h.smallFiles()
+	other.smallFiles()
+	for range 60 {
+		h.entry(1)
+		other.entry(1)
+		require.True(t, h.a.whole())
+		require.True(t, other.a.whole())
+	}
+	require.NoError(t, h.a.settle())
+	names, err := h.disk.Sub("outputs").List(".")
+	require.NoError(t, err)
+	n := len(names)
+	for _, m := range []*handover{h, other} {
+		m.flip("outputs/"+names[0], 100)
+		m.flip("outputs/"+names[n-2], 100)
+	}
+	h.flip("outputs/"+names[n-1], 10) // nothing of the newest file can be read
+	h.open()
+	h.smallFiles()
+	tip := h.tip
+	h.a.reset(&tip)
+	require.False(t, h.a.whole())
+	require.NoError(t, h.a.heal(t.Context(), neighbor{other.a}))
+	require.True(t, h.a.whole())
+	next := h.a.outs.Next()
+	got, err := h.a.outs.Read(next-3, 10)
+	require.NoError(t, err)
+	require.Len(t, got, 3)
+}
+
+// Two that are damaged at different places mend each other, output by output.
+func TestDamagedNeighborsMendEachOther(t *testing.T) {
+	h, other := newHandover(t), newHandover(t)
+	for range 40 {
+		outs := [][]byte{fmt.Appendf(nil, "one of %d", h.tip.Head.Size()), []byte("two"), []byte("three")}
+		h.step(outs)
+		other.step(outs)
+	}
+	require.True(t, h.a.whole())
+	require.True(t, other.a.whole())
+	h.flip(firstSegment, 200)
+	other.flip(firstSegment, 1100)
+	h.flip(firstSegment, 2200)
+	other.flip(firstSegment, 3300)
+	mend := func(a *archive, from source) {
+		_, err := a.outs.Scrub(1)
+		var d *outputs.DamagedError
+		require.ErrorAs(t, err, &d)
+		for next := d.From; next <= d.To; {
+			if next, err = a.patchOutputs(t.Context(), from, next, d.To); err != nil {
+				return // the other one is to be mended first
+			}
+		}
+	}
+	for range 2 {
+		mend(h.a, neighbor{other.a})
+		mend(other.a, neighbor{h.a})
+	}
+	for _, m := range []*handover{h, other} {
+		got, err := m.a.outs.Read(1, 1000)
+		require.NoError(t, err)
+		require.Len(t, got, 120)
+		good, err := m.a.provenOutputs(got, 120)
+		require.NoError(t, err)
+		require.Len(t, good, 120)
+	}
+}
+
+// Damage in outputs that nobody reads is found and mended by itself, while the
+// other members still have them.
+func TestOutputsAreScrubbed(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		c := newCluster(t, 3, newTally)
+		for n := range uint64(40) {
+			c.must("p", n+1, fmt.Sprintf("k%d event %d", n%4, n+1))
+		}
+		b := c.others(c.active().cfg.Member)[0]
+		c.kill(b)
+		g := c.start(b)
+		c.settled()
+		require.True(t, g.archive.whole())
+		f, err := c.members[b].fs.Sub("data/outputs").Open("00000000000000000001.out", false)
+		require.NoError(t, err)
+		_, err = f.WriteAt([]byte{0xff}, 500)
+		require.NoError(t, err)
+		_, err = g.outs.Scrub(1)
+		require.ErrorIs(t, err, durable.ErrDamaged)
+		time.Sleep(5 * time.Second) // the archive is looked through at a start
+		_, err = g.outs.Scrub(1)
+		require.NoError(t, err)
+	})
 }
 
 // All that is fetched is what the links commit to.

@@ -40,12 +40,12 @@ func (g *Group) storedOutputs(from uint64, n int) ([]chain.Output, error) {
 }
 
 // healArchive fills holes in the archive from the other members, looks for
-// damage in all of the history, at the start and every hour, and lets go of
-// outputs that are past their retention.
+// damage in all of it, at the start and every hour, and lets go of outputs that
+// are past their retention.
 func (g *Group) healArchive() {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	scrubbed, rest := uint64(0), time.Time{}
+	var links, outs scrubbing
 	for {
 		hole := g.archive.hole.wait()
 		if !g.archive.whole() {
@@ -54,11 +54,8 @@ func (g *Group) healArchive() {
 		select {
 		case <-hole:
 		case <-tick.C:
-			if time.Now().After(rest) {
-				if scrubbed = g.archive.scrub(scrubbed); scrubbed >= g.hist.Size() {
-					scrubbed, rest = 0, time.Now().Add(time.Hour)
-				}
-			}
+			links.step(g.hist.Size(), g.archive.scrub)
+			outs.step(g.outs.Next(), g.scrubOutputs)
 			if err := g.outs.Prune(g.pastRetention()); err != nil {
 				g.log.Warn("old outputs cannot be removed", "err", err)
 			}
@@ -66,6 +63,37 @@ func (g *Group) healArchive() {
 			return
 		}
 	}
+}
+
+// scrubbing goes through what is kept piece by piece, and rests for an hour.
+type scrubbing struct {
+	next uint64
+	rest time.Time
+}
+
+func (s *scrubbing) step(end uint64, piece func(from uint64) uint64) {
+	if time.Now().After(s.rest) {
+		if s.next = piece(s.next); s.next >= end {
+			*s = scrubbing{rest: time.Now().Add(time.Hour)}
+		}
+	}
+}
+
+// scrubOutputs reads a file of outputs again, and has what is damaged fetched:
+// each member's damage is to be gone before another one needs just these outputs.
+func (g *Group) scrubOutputs(from uint64) uint64 {
+	from = max(from, g.outs.Oldest())
+	next, err := g.outs.Scrub(from)
+	if err == nil {
+		return next
+	}
+	g.log.Error("outputs cannot be read from the disk", "err", err)
+	if !g.archive.alone {
+		if rerr := g.repairOutputs(err); rerr != nil {
+			g.log.Warn("outputs could not be fetched again", "err", rerr)
+		}
+	}
+	return next
 }
 
 // pastRetention says which links' outputs are older than they are kept. What
@@ -95,26 +123,26 @@ func (g *Group) healOnce() {
 	g.changed.notify()
 }
 
-// repairOutputs fetches a damaged segment's outputs from another member and
-// puts them back, if the links of this member's history commit to them.
+// repairOutputs fetches damaged outputs from the other members, piece by piece,
+// and puts them back, if the links of this member's history commit to them. What
+// one member cannot give another may.
 func (g *Group) repairOutputs(damage error) error {
 	var d *outputs.DamagedError
 	n := g.node.Load()
 	if !errors.As(damage, &d) || n == nil {
 		return damage
 	}
+	from := d.From
 	return n.fromAny(g.ctx, func(member string) error {
 		ctx, cancel := context.WithTimeout(g.ctx, time.Minute)
 		defer cancel()
-		var all []chain.Output
-		for next := d.From; next <= d.To; {
-			outs, err := g.archive.fetchSteps(ctx, archiveOf{g.peers, member}, next, d.To)
+		for from <= d.To {
+			next, err := g.archive.patchOutputs(ctx, archiveOf{g.peers, member}, from, d.To)
 			if err != nil {
 				return err
 			}
-			all = append(all, outs...)
-			next = outs[len(outs)-1].Number + 1
+			from = next
 		}
-		return g.archive.locked(func() error { return g.archive.sure(g.outs.Replace(all)) })
+		return nil
 	})
 }

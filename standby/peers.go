@@ -112,12 +112,15 @@ func (p *peers) call(ctx context.Context, member, method, path string, body []by
 		return nil, fmt.Errorf("member %s: %w", member, err)
 	}
 	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, max+1))
-	if err != nil {
+	var data bytes.Buffer
+	if n := resp.ContentLength; n > 0 && n <= max {
+		data.Grow(int(n) + bytes.MinRead) // a chunk in one piece of memory
+	}
+	if _, err := data.ReadFrom(io.LimitReader(resp.Body, max+1)); err != nil {
 		return nil, fmt.Errorf("member %s: %w", member, err)
 	}
 	switch {
-	case int64(len(data)) > max:
+	case int64(data.Len()) > max:
 		return nil, fmt.Errorf("member %s answers %s with more than %d bytes", member, path, max)
 	case resp.StatusCode == http.StatusGone:
 		oldest, _ := strconv.ParseUint(resp.Header.Get("X-Understudy-Oldest"), 10, 64)
@@ -125,9 +128,9 @@ func (p *peers) call(ctx context.Context, member, method, path string, body []by
 	case resp.StatusCode == http.StatusMisdirectedRequest:
 		return nil, &NotActiveError{}
 	case resp.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("member %s answers %s with %s: %.200s", member, path, resp.Status, bytes.TrimSpace(data))
+		return nil, fmt.Errorf("member %s answers %s with %s: %.200s", member, path, resp.Status, bytes.TrimSpace(data.Bytes()))
 	}
-	return data, nil
+	return data.Bytes(), nil
 }
 
 // position asks a member where it stands; with seq it waits up to wait until

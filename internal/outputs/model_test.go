@@ -90,8 +90,8 @@ func TestAnyOrderOfChanges(t *testing.T) {
 						t.Fatalf("read %d: %v, fresh from %d: %s", from, err, fresh, ctx())
 					}
 					if r.IntN(4) == 0 {
-						log = append(log, fmt.Sprintf("replace %d-%d", d.From, d.To))
-						require.NoError(t, s.Replace(some(d.From, d.To+1)), ctx())
+						log = append(log, fmt.Sprintf("mend %d-%d", d.From, d.To))
+						require.NoError(t, mend(s, d), ctx())
 						got, err := s.Read(from, 1)
 						require.NoError(t, err, ctx())
 						require.Len(t, got, 1)
@@ -178,8 +178,8 @@ func TestDiskThatDiesAnywhere(t *testing.T) {
 							to = min(to, firsts[i+1])
 						}
 						if firsts[i] < to {
-							log = append(log, fmt.Sprintf("replace %d-%d", firsts[i], to))
-							s.Replace(some(firsts[i], to))
+							log = append(log, fmt.Sprintf("patch %d-%d", firsts[i], to))
+							s.Patch(some(firsts[i], to))
 						}
 					}
 				default:
@@ -276,7 +276,7 @@ func TestEverythingAtOnce(t *testing.T) {
 				to = firsts[i+1]
 			}
 			if firsts[i] < to {
-				s.Replace(some(firsts[i], to)) // perhaps it was pruned
+				s.Patch(some(firsts[i], to)) // perhaps it was pruned
 			}
 			return nil
 		})

@@ -13,29 +13,39 @@ import (
 
 type segment struct {
 	first  uint64
-	next   uint64
+	next   uint64 // where what follows it begins
+	whole  uint64 // what is before it can be read: next, or less if the rest is damaged
 	file   durable.File
-	size   int64
+	size   int64   // where what is whole ends
 	points []int64 // offset of records first, first+sparse, …
-	last   uint64  // seq of the newest output
+	last   uint64  // seq of the newest whole output
 	unread bool    // what is above is not known yet, and size is the file's
-	broken bool    // not whole up to next
 	torn   bool    // something lies after what is whole: a crash left it, or it is damaged
 }
 
 func (g *segment) name() string { return fmt.Sprintf("%020d%s", g.first, suffix) }
 
+func (g *segment) broken() bool { return !g.unread && g.whole < g.next }
+
+// damage is what of a broken segment cannot be read.
+func (g *segment) damage() error { return &DamagedError{g.whole, g.next - 1} }
+
 // scan finds the whole records of a segment that nobody has read yet. Its next
 // is the first of the segment after it, where it ends for all that may follow; 0
 // if there is none. A disk that does not answer says nothing of an older segment.
 func (g *segment) scan() error {
-	end, due := g.size, g.next
-	g.size, g.next, g.unread = 0, g.first, false
-	r := &ahead{r: g.file}
-	for g.size < end && (due == 0 || g.next < due) {
-		o, n, err := g.read(r, g.size, end, g.next)
+	end := g.size
+	g.size, g.whole, g.points, g.unread, g.torn = 0, g.first, nil, false, false
+	return g.goOn(end)
+}
+
+// goOn is scan from where what is whole ends.
+func (g *segment) goOn(end int64) error {
+	newest, r := g.next == 0, &ahead{r: g.file}
+	for g.size < end && (newest || g.whole < g.next) {
+		o, n, err := g.read(r, g.size, end, g.whole)
 		if err != nil {
-			if due != 0 && !errors.Is(err, durable.ErrDamaged) {
+			if !newest && !errors.Is(err, durable.ErrDamaged) {
 				return err
 			}
 			g.torn = true
@@ -43,8 +53,8 @@ func (g *segment) scan() error {
 		}
 		g.note(n, o.Seq)
 	}
-	if due != 0 && g.next != due {
-		g.broken, g.next = true, due
+	if newest {
+		g.next = g.whole
 	}
 	return nil
 }
@@ -67,8 +77,7 @@ func (s *Store) learn(g *segment) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if g.unread { // else it was repaired meanwhile
-		g.next, g.size, g.points, g.last = known.next, known.size, known.points, known.last
-		g.unread, g.broken, g.torn = false, known.broken, known.torn
+		*g = known
 	}
 	return nil
 }
@@ -84,27 +93,40 @@ func (s *Store) learnBefore(next uint64) error {
 	return nil
 }
 
+// note takes a record up that was written or read where what is whole ends.
 func (g *segment) note(n int64, seq uint64) {
-	if (g.next-g.first)%sparse == 0 {
+	if (g.whole-g.first)%sparse == 0 {
 		g.points = append(g.points, g.size)
 	}
-	g.next++
+	g.whole++
+	g.next = max(g.next, g.whole)
 	g.size += n
 	g.last = seq
 }
 
-// cut drops the outputs from next on, which it holds.
+// cut drops the outputs from next on, which is not after what is whole. If it
+// meets damage, what is whole ends there, and nothing is dropped.
 func (g *segment) cut(next uint64) error {
-	i := (next - g.first) / sparse
-	off, number := g.points[i], g.first+i*sparse
-	for number < next {
-		_, n, err := g.read(g.file, off, g.size, number)
-		if err != nil {
-			return err
-		}
-		off, number = off+n, number+1
+	off, number := g.size, g.whole
+	if next < number {
+		i := (next - g.first) / sparse
+		off, number = g.points[i], g.first+i*sparse
 	}
-	g.size, g.next, g.points = off, next, g.points[:(next-g.first+sparse-1)/sparse]
+	var err error
+	for number < next && err == nil {
+		var n int64
+		if _, n, err = g.read(g.file, off, g.size, number); err == nil {
+			off, number = off+n, number+1
+		}
+	}
+	if err != nil && !errors.Is(err, durable.ErrDamaged) {
+		return err
+	}
+	g.size, g.whole, g.points = off, number, g.points[:(number-g.first+sparse-1)/sparse]
+	if err != nil {
+		return err
+	}
+	g.next = next
 	return g.trim()
 }
 
@@ -183,19 +205,19 @@ func (s *Store) tail() (*segment, error) {
 		if err := s.learn(g); err != nil {
 			return nil, err
 		}
-		if g.torn && !g.broken {
+		if g.torn && !g.broken() {
 			if err := g.trim(); err != nil {
 				return nil, err
 			}
 		}
-		if !g.broken && g.next == s.next && g.size < s.keep.SegmentBytes {
+		if !g.broken() && g.next == s.next && g.size < s.keep.SegmentBytes {
 			return g, nil
 		}
 		if err := g.file.Sync(); err != nil {
 			return nil, fmt.Errorf("%w: %w", durable.ErrUnsure, err)
 		}
 	}
-	g := &segment{first: s.next, next: s.next}
+	g := &segment{first: s.next, next: s.next, whole: s.next}
 	var err error
 	if g.file, err = s.fs.Open(g.name(), true); err != nil {
 		return nil, err

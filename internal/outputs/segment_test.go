@@ -1,10 +1,8 @@
 package outputs_test
 
 import (
-	"errors"
 	"reflect"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -347,43 +345,4 @@ func TestRepairedByHand(t *testing.T) {
 	got, err := s.Read(1, 1000)
 	require.NoError(t, err)
 	require.True(t, reflect.DeepEqual(some(1, 120), got), "%d outputs", len(got))
-}
-
-type fdFS struct {
-	durable.FS
-	open *atomic.Int64
-}
-type fdFile struct {
-	durable.File
-	open *atomic.Int64
-}
-
-func (c fdFS) Open(name string, create bool) (durable.File, error) {
-	f, err := c.FS.Open(name, create)
-	if err == nil {
-		c.open.Add(1)
-		f = &fdFile{f, c.open}
-	}
-	return f, err
-}
-func (c fdFS) Sub(dir string) durable.FS { return fdFS{c.FS.Sub(dir), c.open} }
-func (f *fdFile) Close() error           { f.open.Add(-1); return f.File.Close() }
-
-// A repair that fails leaves nothing open.
-func TestFailedReplaceLeavesNothingOpen(t *testing.T) {
-	var open atomic.Int64
-	disk := durable.NewMem()
-	fs := fdFS{disk.Sub("o"), &open}
-	s, names := filled(t, fs, 300)
-	before := open.Load()
-	disk.Hook = func(op, name string) error {
-		if op == "write" && strings.Contains(name, "repair") {
-			return errors.New("no space left on device")
-		}
-		return nil
-	}
-	for range 5 {
-		require.Error(t, s.Replace(some(1, firstOf(names[1]))))
-	}
-	require.Equal(t, before, open.Load())
 }

@@ -130,11 +130,31 @@ func (s *Store) Append(outs []chain.Output) error {
 	if err != nil {
 		return err
 	}
+	buf, sizes, err := s.encode(outs)
+	if err != nil {
+		return err
+	}
+	if _, err := g.file.WriteAt(buf, g.size); err != nil {
+		g.torn = true // perhaps some of it is there
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, n := range sizes {
+		g.note(n, outs[i].Seq)
+	}
+	s.next = g.next
+	return nil
+}
+
+// encode gives the records of outputs that follow each other, and their sizes.
+// Both are valid until the writer's next.
+func (s *Store) encode(outs []chain.Output) ([]byte, []int64, error) {
 	buf, sizes := s.buf[:0], s.sizes[:0]
 	for i := range outs {
 		o := &outs[i]
 		if o.Number != outs[0].Number+uint64(i) || len(o.Payload) > maxPayload {
-			return fmt.Errorf("output %d of %d bytes does not fit", o.Number, len(o.Payload))
+			return nil, nil, fmt.Errorf("output %d of %d bytes does not fit", o.Number, len(o.Payload))
 		}
 		at := len(buf)
 		buf = binary.BigEndian.AppendUint32(buf, uint32(len(o.Payload)))
@@ -148,17 +168,7 @@ func (s *Store) Append(outs []chain.Output) error {
 	if s.sizes = sizes; cap(buf) <= maxKept {
 		s.buf = buf
 	}
-	if _, err := g.file.WriteAt(buf, g.size); err != nil {
-		g.torn = true // perhaps some of it is there
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i, n := range sizes {
-		g.note(n, outs[i].Seq)
-	}
-	s.next = g.next
-	return nil
+	return buf, sizes, nil
 }
 
 // Read reads up to max outputs from a number on, at least one and no more than
@@ -196,20 +206,20 @@ func (s *Store) read(from uint64, max int) (outs []chain.Output, unread *segment
 			continue
 		case g.unread:
 			return nil, g, nil
-		case g.broken && len(outs) > 0:
+		case from >= g.whole && len(outs) == 0:
+			return nil, nil, g.damage()
+		case from >= g.whole:
 			return outs, nil, nil
-		case g.broken:
-			return nil, nil, &DamagedError{g.first, g.next - 1}
 		}
 		i := (from - g.first) / sparse
 		off, number := g.points[i], g.first+i*sparse
-		for ; number < g.next && len(outs) < max; number++ {
+		for ; number < g.whole && len(outs) < max; number++ {
 			o, n, err := g.read(g.file, off, g.size, number)
+			if err != nil && len(outs) == 0 {
+				return nil, nil, &DamagedError{number, g.next - 1}
+			}
 			if err != nil {
-				if len(outs) > 0 {
-					return outs, nil, nil
-				}
-				return nil, nil, &DamagedError{g.first, g.next - 1}
+				return outs, nil, nil
 			}
 			off += n
 			if number < from {
@@ -220,7 +230,7 @@ func (s *Store) read(from uint64, max int) (outs []chain.Output, unread *segment
 			}
 			outs = append(outs, o)
 		}
-		if len(outs) >= max {
+		if len(outs) >= max || g.broken() {
 			break
 		}
 		from = g.next
@@ -228,8 +238,8 @@ func (s *Store) read(from uint64, max int) (outs []chain.Output, unread *segment
 	return outs, nil, nil
 }
 
-// Truncate drops the outputs from next on, and those of a damaged segment that
-// reaches so far. Also after an error the store goes on after what it has.
+// Truncate drops the outputs from next on, and what is damaged right before it.
+// Also after an error the store goes on after what it has.
 func (s *Store) Truncate(next uint64) (err error) {
 	s.writer.Lock()
 	defer s.writer.Unlock()
@@ -251,14 +261,20 @@ func (s *Store) Truncate(next uint64) (err error) {
 		if g.next <= next {
 			break
 		}
-		if g.first >= next || g.broken {
-			next, removed = min(next, g.first), true
+		if g.first >= next {
+			removed = true
 			if err := s.remove(len(s.segs) - 1); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := g.cut(next); err != nil {
+		next = min(next, g.whole)
+		err := g.cut(next)
+		if errors.Is(err, durable.ErrDamaged) {
+			next = g.whole
+			err = g.cut(next)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -327,7 +343,7 @@ func (s *Store) newestOf(i int) (seq uint64, known bool) {
 		if s.learn(g) != nil {
 			return 0, false
 		}
-		if !g.broken {
+		if !g.broken() {
 			return g.last, g.next > g.first
 		}
 	}
