@@ -30,6 +30,8 @@ func TestBatchOverTheQueuesBytes(t *testing.T) {
 	require.Len(t, q.ch, 1)
 	require.ErrorIs(t, q.submit(ctx, newSubmission(batch))[0].Err, ErrBusy)
 	require.ErrorIs(t, q.submit(ctx, newSubmission(batch[:1]))[0].Err, ErrBusy)
-	require.False(t, q.take(<-q.ch))
+	s := <-q.ch
+	require.False(t, s.claim())
+	q.release(s)
 	require.Zero(t, q.bytes.Load())
 }
