@@ -161,6 +161,15 @@ func TestOutputsAreScrubbed(t *testing.T) {
 		time.Sleep(5 * time.Second) // the archive is looked through at a start
 		_, err = g.outs.Scrub(1)
 		require.NoError(t, err)
+
+		_, err = f.WriteAt([]byte{0xff}, 700)
+		require.NoError(t, err)
+		other := c.members[c.others(b)[0]].group()
+		_, err = archiveOf{other.peers, b}.outputs(t.Context(), 15, 1) // and when another member lacks it
+		require.Error(t, err)
+		time.Sleep(5 * time.Second)
+		_, err = g.outs.Scrub(1)
+		require.NoError(t, err)
 	})
 }
 

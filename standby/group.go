@@ -64,6 +64,8 @@ type Group struct {
 	collecting sync.Mutex
 	collected  chain.Hash // newest manifest at the last collection
 
+	missed chan uint64 // an output that another member asked for in vain: it is damaged here
+
 	changed *signal   // role, head, checkpoints, members
 	seen    seen      // what the other members said last
 	told    testimony // the deaths that the other members told of
@@ -81,6 +83,7 @@ func Open(cfg Config) (*Group, error) {
 	}
 	g := &Group{
 		cfg: cfg, log: cfg.Logger, done: make(chan struct{}), changed: newSignal(), founding: cfg.Founding.Marshal(),
+		missed: make(chan uint64, 1),
 	}
 	g.ctx, g.cancel = context.WithCancelCause(context.Background())
 	if err := g.open(); err != nil {

@@ -53,6 +53,8 @@ func (g *Group) healArchive() {
 		}
 		select {
 		case <-hole:
+		case from := <-g.missed:
+			g.scrubOutputs(from)
 		case <-tick.C:
 			links.step(g.hist.Size(), g.archive.scrub)
 			outs.step(g.outs.Next(), g.scrubOutputs)

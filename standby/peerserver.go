@@ -10,6 +10,7 @@ import (
 
 	"github.com/understudy-ha/understudy/chain"
 	"github.com/understudy-ha/understudy/fsm"
+	"github.com/understudy-ha/understudy/internal/durable"
 	"github.com/understudy-ha/understudy/internal/peernet"
 )
 
@@ -172,7 +173,14 @@ func (g *Group) serveRecord(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *Group) serveOutputs(w http.ResponseWriter, r *http.Request) {
-	outs, err := g.storedOutputs(number(r, "from"), int(min(number(r, "n"), maxPeerBatch)))
+	from := number(r, "from")
+	outs, err := g.storedOutputs(from, int(min(number(r, "n"), maxPeerBatch)))
+	if errors.Is(err, durable.ErrDamaged) {
+		select {
+		case g.missed <- from: // the others may need just this
+		default:
+		}
+	}
 	var pruned *PrunedError
 	switch {
 	case errors.As(err, &pruned):
