@@ -156,10 +156,7 @@ func (d *drill) compareState(ctx context.Context, v *Verdict, end bool) error {
 	c := d.group.client
 	if end {
 		d.cfg.Progress("all %d events are acknowledged; comparing every member with a run in one process", len(d.cfg.Input))
-		if err := d.group.await(ctx, "the last sync", func(ctx context.Context) error {
-			_, err := c.Sync(ctx)
-			return err
-		}); err != nil {
+		if err := d.group.sync(ctx, "the last sync"); err != nil {
 			return err
 		}
 	}

@@ -156,6 +156,14 @@ func await(ctx context.Context, patience time.Duration, what string, ok func(con
 	}
 }
 
+// sync has every standby hold a checkpoint of now.
+func (g *group) sync(ctx context.Context, what string) error {
+	return g.await(ctx, what, func(ctx context.Context) error {
+		_, err := g.client.Sync(ctx)
+		return err
+	})
+}
+
 // healthy waits until every member takes part and one is active.
 func (g *group) healthy(ctx context.Context) error {
 	return g.await(ctx, "waiting for all members to be well", g.well)

@@ -63,3 +63,19 @@ func TestMissingOutputOfAGroupInUseIsLost(t *testing.T) {
 	require.Equal(t, uint64(1), r.Lost)
 	require.Contains(t, r.Findings[0], "output 7")
 }
+
+// A sync of which nobody knows whether it happened is none: damage is healed by
+// one that did.
+func TestSyncIsKnownToHaveHappened(t *testing.T) {
+	ended := make(chan struct{})
+	api := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+		case <-ended:
+		}
+	}))
+	t.Cleanup(api.Close)
+	t.Cleanup(func() { close(ended) })
+	g := &group{client: asks(t, api.URL), patience: 300 * time.Millisecond}
+	require.ErrorContains(t, g.sync(t.Context(), "a sync"), "a sync: not within 300ms")
+}

@@ -184,11 +184,7 @@ func clock(ctx context.Context, s *stage) error {
 }
 
 func corrupt(ctx context.Context, s *stage) error {
-	sync := func(ctx context.Context) error {
-		_, err := s.group.client.Sync(ctx)
-		return err
-	}
-	if err := s.ask(ctx, "a sync", sync); err != nil { // so that there is something of each kind
+	if err := s.group.sync(ctx, "a sync"); err != nil { // so that there is something of each kind
 		return err
 	}
 	m := s.standby()
@@ -204,7 +200,7 @@ func corrupt(ctx context.Context, s *stage) error {
 	if err := s.work(ctx, 1); err != nil {
 		return err
 	}
-	return s.ask(ctx, "a sync after the damage", sync)
+	return s.group.sync(ctx, "a sync after the damage")
 }
 
 func syncKill(ctx context.Context, s *stage) error {
