@@ -46,3 +46,17 @@ func TestGroupThatCannotBeFoundedLeavesNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, in)
 }
+
+// A member that ends while its group starts does not come back: nobody waits
+// for it until patience ends.
+func TestMemberThatEndedIsNotWaitedFor(t *testing.T) {
+	c := &Case{Path: Client, Payload: 128, Concurrency: 1, Batch: 1, Members: 1, Store: standby.RaftStoreFile}
+	for _, name := range []string{product, Packed} {
+		cfg := &Config{Program: "/bin/true", Dir: t.TempDir(), Measure: time.Second}
+		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+		_, err := cfg.open(ctx, name, c)
+		require.NoError(t, ctx.Err(), name)
+		require.ErrorContains(t, err, "member a has ended", name)
+		cancel()
+	}
+}

@@ -92,7 +92,7 @@ func openFloorProcesses(ctx context.Context, cfg *Config, kind string, c *Case) 
 		s.leader = ""
 		for _, m := range s.members {
 			if !m.Running() {
-				return fmt.Errorf("member %s has ended: see %s", m.name, m.Log)
+				return fmt.Errorf("member %s %w: see %s", m.name, errEnded, m.Log)
 			}
 			leads, err := m.status(ctx, p.apis[m.name])
 			if err != nil {

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -95,7 +96,9 @@ func (p *place) config(name string) (standby.Config, error) {
 // patience bounds any wait for a group.
 const patience = time.Minute
 
-// await asks until the answer is yes.
+var errEnded = errors.New("has ended")
+
+// await asks until the answer is yes, or a member has ended.
 func await(ctx context.Context, what string, ok func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not within %v", patience))
 	defer cancel()
@@ -105,8 +108,8 @@ func await(ctx context.Context, what string, ok func(context.Context) error) err
 		try, stop := context.WithTimeout(ctx, 3*time.Second)
 		err := ok(try)
 		stop()
-		if err == nil {
-			return nil
+		if err == nil || errors.Is(err, errEnded) {
+			return err
 		}
 		select {
 		case <-tick.C:

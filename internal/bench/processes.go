@@ -91,6 +91,9 @@ func (s *processes) meet(ctx context.Context) error {
 	return await(ctx, "an active member that all others follow", func(ctx context.Context) error {
 		s.active = ""
 		for i, m := range s.members {
+			if s.place != nil && !m.Running() {
+				return fmt.Errorf("member %s %w: see %s", m.name, errEnded, m.Log)
+			}
 			st, err := m.ask.Status(ctx)
 			switch {
 			case err != nil:
