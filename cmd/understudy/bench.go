@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -62,10 +63,10 @@ func benchCommand(o *options) *cobra.Command {
 			if err != nil && len(group) > 0 {
 				err = remote(err)
 			}
-			if err != nil {
+			if rep == nil || err != nil && len(rep.Results) == 0 {
 				return err
 			}
-			return o.print(c.OutOrStdout(), rep, func(w io.Writer) error { return benchTable(w, rep) })
+			return errors.Join(err, o.print(c.OutOrStdout(), rep, func(w io.Writer) error { return benchTable(w, rep) }))
 		},
 	}
 	f := c.Flags()

@@ -65,7 +65,8 @@ func (c *Config) Check() error {
 }
 
 // Run measures every case: all of its runs, the floors in turn with the
-// product, so that whatever else the machine does hits both.
+// product, so that whatever else the machine does hits both. With an error the
+// report holds the cases before the one that failed.
 func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
@@ -95,7 +96,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 			for _, name := range append([]string{product}, cfg.Floors...) {
 				r, err := cfg.again(ctx, name, c)
 				if err != nil {
-					return nil, fmt.Errorf("%s, %v: %w", name, c, err)
+					return rep, fmt.Errorf("%s, %v: %w", name, c, err)
 				}
 				cfg.Progress("%-12s %v: %.0f events/s, p50 %.0f us, p99 %.0f us", name, c, r.EventsPerS, r.P50, r.P99)
 				turn = append(turn, *r)

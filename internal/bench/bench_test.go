@@ -60,3 +60,15 @@ func TestMemberThatEndedIsNotWaitedFor(t *testing.T) {
 		cancel()
 	}
 }
+
+// What was measured before a case failed is not lost with it.
+func TestFailedCaseLeavesTheOthersResults(t *testing.T) {
+	good := Case{Path: Embedded, Payload: 128, Concurrency: 1, Batch: 1, Members: 1, Store: standby.RaftStoreFile}
+	bad := good
+	bad.Path = Client
+	rep, err := Run(t.Context(), Config{Program: "/nowhere/understudy", Dir: t.TempDir(), Cases: []Case{good, bad}, Runs: 1, Measure: 50 * time.Millisecond})
+	require.ErrorContains(t, err, "client, 128 B")
+	require.NotNil(t, rep)
+	require.Len(t, rep.Results, 1)
+	require.Equal(t, Embedded, rep.Results[0].Path)
+}
