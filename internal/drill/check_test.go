@@ -90,6 +90,9 @@ func TestParseFaults(t *testing.T) {
 	got, err = ParseFaults([]string{"all"})
 	require.NoError(t, err)
 	require.Len(t, got, len(Kinds()))
+	got, err = ParseFaults([]string{"kill", "all", "kill"})
+	require.NoError(t, err)
+	require.Len(t, got, len(Kinds()), "each has one directory and one suite")
 	_, err = ParseFaults([]string{"kill", "nothing"})
 	require.ErrorContains(t, err, "all-down")
 }

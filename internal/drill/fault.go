@@ -102,20 +102,26 @@ func names(ks []Kind) []string {
 	return out
 }
 
-// ParseFaults reads a list of faults; "all" is every one.
+// ParseFaults reads a list of faults, each of which is done once; "all" is
+// every one.
 func ParseFaults(list []string) ([]Fault, error) {
 	var out []Fault
+	add := func(f Fault) {
+		if !slices.Contains(out, f) {
+			out = append(out, f)
+		}
+	}
 	for _, s := range list {
 		if s == "all" {
 			for _, k := range Kinds() {
-				out = append(out, k.Fault)
+				add(k.Fault)
 			}
 			continue
 		}
 		if _, err := kind(Fault(s)); err != nil {
 			return nil, err
 		}
-		out = append(out, Fault(s))
+		add(Fault(s))
 	}
 	return out, nil
 }
