@@ -56,7 +56,8 @@ type tuned struct {
 	Settings   []string  `json:"settings"`
 	Reasons    []string  `json:"reasons"`
 	Configured string    `json:"configured,omitempty"`
-	TooTight   []string  `json:"too_tight"` // why the configured timing does not fit
+	TooTight   []string  `json:"too_tight"`        // why the configured timing does not fit
+	Silent     []string  `json:"silent,omitempty"` // members' addresses that did not answer
 	measured   tune.Measured
 }
 
@@ -153,6 +154,8 @@ func (t *tuning) trips(ctx context.Context, out *tuned) error {
 		return err
 	}
 	found := make(map[[2]string][]time.Duration)
+	answered := make(map[string]bool)
+	alone := false
 	var why error
 	for end := time.Now().Add(t.watch); ; {
 		for _, addr := range cfg.Members {
@@ -161,6 +164,7 @@ func (t *tuning) trips(ctx context.Context, out *tuned) error {
 				why = err
 				continue
 			}
+			answered[addr], alone = true, len(st.Members) == 1
 			for i := range st.Members {
 				if m := &st.Members[i]; m.Name != st.Member && m.RoundTripMillis >= 0 && m.State != "unreachable" {
 					pair := [2]string{st.Member, m.Name}
@@ -177,9 +181,13 @@ func (t *tuning) trips(ctx context.Context, out *tuned) error {
 			return context.Canceled
 		}
 	}
-	if len(found) == 0 {
-		return remote(fmt.Errorf("no member told of a round trip: %w", cmp.Or(why, errors.New("a group of one has none"))))
+	if alone && t.dir != "" {
+		return nil // a group of one has a disk only
 	}
+	if len(found) == 0 {
+		return remote(fmt.Errorf("no member told of a round trip: %w", cmp.Or(why, errors.New("a group of one has none: give the directory of its data with --dir"))))
+	}
+	out.Silent = slices.DeleteFunc(slices.Clone(cfg.Members), func(addr string) bool { return answered[addr] })
 	for _, pair := range slices.SortedFunc(maps.Keys(found), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) }) {
 		s := tune.SpreadOf(found[pair])
 		out.Pairs = append(out.Pairs, pairMS{pair[0], pair[1], *inMS(s)})
@@ -217,6 +225,9 @@ func (t *tuned) table(w io.Writer) error {
 	}
 	if err := tab.write(w); err != nil {
 		return err
+	}
+	for _, addr := range t.Silent {
+		fmt.Fprintf(w, "! %s did not answer: its round trips are not among these\n", addr)
 	}
 	fmt.Fprintln(w, "\nproposed for member.yaml:")
 	for _, l := range t.Settings {

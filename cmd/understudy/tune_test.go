@@ -1,6 +1,10 @@
 package main
 
 import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -26,4 +30,22 @@ func TestTuneJudges(t *testing.T) {
 	require.Contains(t, b.String(), "durable write in data  1      40.00 ms")
 	require.Contains(t, b.String(), "  profile: lan\n  stall_timeout: 2s\n  # lan-fast: a heartbeat of 250ms needs round trips up to 25ms")
 	require.Contains(t, b.String(), "the configured timing is too tight: heartbeat 250ms")
+}
+
+// A proposal says what it does not know, and a group of one is no failure.
+func TestTuneSaysWhoIsSilent(t *testing.T) {
+	t.Setenv("UNDERSTUDY_CONFIG", "")
+	status := `{"member":"a","members":[{"name":"a"},{"name":"b","state":"warm","round_trip_ms":1}]}`
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, status) }))
+	defer s.Close()
+	silent := "http://" + nobody(t)
+	tune := func(args ...string) string {
+		var out, errs bytes.Buffer
+		args = append([]string{"tune", "--for", "1s", "--writes", "10", "--dir", t.TempDir(), "--addr", s.URL}, args...)
+		require.Zero(t, run(args, nil, &out, &errs), errs.String())
+		return out.String()
+	}
+	require.Contains(t, tune("--addr", silent), "! "+silent+" did not answer: its round trips are not among these")
+	status = `{"member":"a","members":[{"name":"a"}]}`
+	require.Contains(t, tune(), "proposed for member.yaml")
 }
