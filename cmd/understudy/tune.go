@@ -24,7 +24,7 @@ func tuneCommand(o *options) *cobra.Command {
 	t := &tuning{o: o}
 	c := &cobra.Command{
 		Use: "tune", Short: "measure disk and network, and propose a timing",
-		Long:    "Tune writes to a file of its own beside the data directory and times how long\neach write takes to be durable, and asks the running members how long the others\ntake to answer. It proposes the fastest profile that leaves room for both, says\nwhy, and changes nothing. Run it on each member's machine: the slowest decides.\nExit code 10 says that the configured timing is too tight; 2 that no member\nanswered (--disk-only does without them).",
+		Long:    "Tune writes to a file of its own in the data directory and times how long\neach write takes to be durable, and asks the running members how long the others\ntake to answer. It proposes the fastest profile that leaves room for both, says\nwhy, and changes nothing. Run it on each member's machine: the slowest decides.\nExit code 10 says that the configured timing is too tight; 2 that no member\nanswered (--disk-only does without them).",
 		Example: "  understudy tune --config a/member.yaml\n  understudy tune --disk-only --dir /var/lib/understudy",
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return t.run(c) },
