@@ -46,7 +46,7 @@ func statusCommand(o *options) *cobra.Command {
 }
 
 func (o *options) watch(c *cobra.Command) error {
-	cl, err := o.reach(c.Context())
+	cl, err := o.follow(c)
 	if err != nil {
 		return err
 	}

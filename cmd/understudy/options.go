@@ -116,6 +116,21 @@ func (o *options) reach(ctx context.Context) (*client.Client, error) {
 	return client.New(cfg)
 }
 
+// follow makes a client for what goes on until it is interrupted. It begins
+// with somebody who answers; later it waits, because members come back.
+func (o *options) follow(c *cobra.Command) (*client.Client, error) {
+	ctx, cancel := o.deadline(c)
+	defer cancel()
+	cl, err := o.reach(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := cl.Status(ctx); err != nil {
+		return nil, errors.Join(remote(err), cl.Close(context.WithoutCancel(ctx)))
+	}
+	return cl, nil
+}
+
 // answering finds the first in the list of those that answer within a moment of
 // the fastest; 0 if none does.
 func answering(ctx context.Context, cfg client.Config) int {

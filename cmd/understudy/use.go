@@ -272,7 +272,13 @@ func outputsCommand(o *options) *cobra.Command {
 		Example: "  understudy outputs --from 100 --follow",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cl, err := o.reach(c.Context())
+			var cl *client.Client
+			var err error
+			if follow {
+				cl, err = o.follow(c)
+			} else {
+				cl, err = o.reach(c.Context())
+			}
 			if err != nil {
 				return err
 			}

@@ -96,3 +96,22 @@ func TestOutputsTakeLongerThanTheTimeout(t *testing.T) {
 	require.Equal(t, 2, code)
 	require.Contains(t, errs, "--timeout 800ms")
 }
+
+// What goes on until it is interrupted begins with somebody who answers.
+func TestNobodyToFollow(t *testing.T) {
+	t.Setenv("UNDERSTUDY_CONFIG", "")
+	for _, args := range [][]string{{"status", "--watch"}, {"outputs", "--follow"}} {
+		ended := make(chan int, 1)
+		var errs bytes.Buffer
+		go func() {
+			ended <- run(append(args, "--addr", nobody(t), "--timeout", "300ms"), nil, io.Discard, &errs)
+		}()
+		select {
+		case code := <-ended:
+			require.Equal(t, 2, code)
+			require.Contains(t, errs.String(), "no member answered")
+		case <-time.After(5 * time.Second):
+			t.Errorf("%v waits without a word", args)
+		}
+	}
+}
