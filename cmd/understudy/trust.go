@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
@@ -58,11 +59,15 @@ func (o *options) save(w io.Writer, what, file string, b []byte) error {
 	return writeJSON(w, map[string]any{"file": file, "bytes": len(b)})
 }
 
-// save writes to a file, whole or not at all, or to w.
+// save writes to a file, whole or not at all, or to w. A new file takes the place
+// of an old one; a device, as /dev/null, would be lost that way.
 func save(w io.Writer, file string, b []byte) error {
 	if file == "" {
 		_, err := w.Write(b)
 		return err
+	}
+	if st, err := os.Stat(file); err == nil && !st.Mode().IsRegular() {
+		return os.WriteFile(file, b, 0o600)
 	}
 	return durable.OS(filepath.Dir(file)).WriteFile(filepath.Base(file), b)
 }
