@@ -155,23 +155,21 @@ func LoadMember(dir string) (*Member, error) {
 	if err := CheckPrivate(key); err != nil {
 		return nil, err
 	}
-	cert, err := tls.LoadX509KeyPair(filepath.Join(dir, CertFile), key)
+	certFile, caFile := filepath.Join(dir, CertFile), filepath.Join(dir, CAFile)
+	cert, err := tls.LoadX509KeyPair(certFile, key)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s with %s: %w: restore them from where init wrote them", certFile, key, err)
 	}
-	ca, err := os.ReadFile(filepath.Join(dir, CAFile))
+	ca, err := os.ReadFile(caFile)
 	if err != nil {
 		return nil, err
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(ca) {
-		return nil, fmt.Errorf("%s holds no certificate", filepath.Join(dir, CAFile))
+		return nil, fmt.Errorf("%s holds no certificate: restore it from where init wrote it", caFile)
 	}
 	return &Member{cert, roots}, nil
 }
-
-// Expires is when the member's certificate ends.
-func (m *Member) Expires() time.Time { return m.cert.Leaf.NotAfter }
 
 // Config is for one side of a connection within the group. want is the member
 // that is dialled; empty accepts any member of the group.
