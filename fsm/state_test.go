@@ -327,6 +327,35 @@ func TestFloor(t *testing.T) {
 	require.Equal(t, covered[1]+1, es[0].First)
 }
 
+// While none is settled the checkpoints that came first stay: a report on one of
+// them still moves the floor. So do those of the floor, and the newest.
+func TestCheckpointsThatWait(t *testing.T) {
+	a := newActive(t, 3, 2)
+	a.promote("a", 1)
+	s := a.states[0]
+	settled := func() uint64 {
+		a.commit(a.step("p"))
+		require.Equal(t, fsm.Accepted, a.seal().Status)
+		a.report("b", false)
+		require.True(t, a.report("c", true).FloorMoved)
+		return s.Floor()
+	}
+	before, floor := settled(), settled()
+	var covered []uint64
+	for range 20 {
+		a.commit(a.step("p"))
+		covered = append(covered, a.tip.Head.Seq())
+		require.Equal(t, fsm.Accepted, a.seal().Status)
+	}
+	refs := s.Checkpoints()
+	require.Len(t, refs, 8)
+	for i, seq := range []uint64{before, floor, covered[0]} {
+		require.Equal(t, seq, refs[i].Seal.Seq)
+	}
+	require.Equal(t, covered[19], refs[7].Seal.Seq)
+	require.Equal(t, floor, s.Floor())
+}
+
 // A state that went through an image behaves from then on exactly as one that did not.
 func TestImageRoundTrip(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())

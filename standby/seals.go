@@ -35,8 +35,8 @@ func (a *activation) seals() {
 			due = a.n.due
 			var long bool
 			a.n.machine.Read(func(s *fsm.State) { long = a.n.journalLong(s) })
-			if time.Since(last) < cfg.SyncInterval && (!long || a.unsettled() >= 2) {
-				continue // many more would drive out the one that is being verified
+			if time.Since(last) < cfg.SyncInterval && !long {
+				continue
 			}
 		}
 		last = time.Now()
