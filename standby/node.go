@@ -41,6 +41,8 @@ type node struct {
 	applying applying      // the state machine's goroutine
 	since    pace          // the state machine's goroutine's
 	due      chan struct{} // a checkpoint is, for the journal's sake
+
+	down chan struct{} // closed when Raft has ended, or does not end in time
 }
 
 // roleState is what this member does now, for the status.
@@ -56,7 +58,7 @@ var errRestart = errors.New("the raft instance is restarted")
 
 // startNode opens the stores and starts Raft on them.
 func (g *Group) startNode() (*node, error) {
-	n := &node{g: g, log: g.log, due: make(chan struct{}, 1), applying: applying{born: time.Now()}}
+	n := &node{g: g, log: g.log, due: make(chan struct{}, 1), down: make(chan struct{}), applying: applying{born: time.Now()}}
 	n.ctx, n.cancel = context.WithCancelCause(g.ctx)
 	n.setRole(RoleJoining, "", "starting")
 	n.stepBack()
@@ -115,9 +117,14 @@ func (n *node) stop(cause error) error {
 	n.trans.HangUp() // Shutdown waits for every request, also for one to a member that hangs
 	timer := time.NewTimer(15 * time.Second)
 	defer timer.Stop()
+	var late bool
 	select {
 	case <-down:
 	case <-timer.C:
+		late = true
+	}
+	close(n.down)
+	if late {
 		return fmt.Errorf("raft did not stop within 15s: %w", errInUse)
 	}
 	n.trans.Close()
@@ -266,9 +273,9 @@ func (n *node) relinquish(ctx context.Context, cause error) (again bool) {
 			heir = g.heir(ctx)
 		}
 		if heir != "" {
-			return n.raft.LeadershipTransferToServer(raft.ServerID(heir), raft.ServerAddress(heir)).Error()
+			return n.heard(n.raft.LeadershipTransferToServer(raft.ServerID(heir), raft.ServerAddress(heir)))
 		}
-		return n.raft.LeadershipTransfer().Error()
+		return n.heard(n.raft.LeadershipTransfer())
 	})
 	if err == nil || ctx.Err() != nil || n.raft.State() != raft.Leader {
 		return false
