@@ -40,8 +40,9 @@ import (
 
 // Daemon is the user's deterministic code. Process handles one event and
 // returns its outputs in order; an error rejects the event, and the daemon must
-// then be as it was before. It is called from one goroutine at a time, must not
-// keep the event's bytes, and should return within microseconds.
+// then be as it was before. It is called from one goroutine at a time, must neither
+// change nor keep the event's bytes, nor use those of its outputs again once it
+// has returned them, and should return within microseconds.
 type Daemon interface {
 	Name() string
 	Process(ev chain.Event) ([][]byte, error)

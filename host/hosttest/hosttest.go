@@ -25,7 +25,7 @@ import (
 )
 
 // Run checks the daemon that new makes with the given events, each check as a
-// subtest: determinism, snapshot round trip, stateless refusal, rejection,
+// subtest: determinism, what becomes of events and outputs, snapshot round trip, stateless refusal, rejection,
 // queries, damaged snapshots, large state.
 func Run(t *testing.T, new func() host.Daemon, events [][]byte) {
 	t.Helper()
@@ -50,6 +50,7 @@ type check struct {
 func checks() []check {
 	return []check{
 		{"determinism", (*suite).determinism},
+		{"event and outputs", (*suite).handedOver},
 		{"snapshot round trip", (*suite).roundTrip},
 		{"snapshot stands still", (*suite).standsStill},
 		{"stateless refusal", (*suite).stateless},
@@ -71,6 +72,36 @@ func (s *suite) determinism() error {
 		}
 		if err := s.rerun(h, 0, "the daemon depends on something else than its state and the event: the clock, chance, the order of a map, an address, bytes of an event that it kept"); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// handedOver sees that the daemon leaves the event's bytes alone, and its outputs
+// once it has returned them: both are still on their way to the other members.
+func (s *suite) handedOver() error {
+	h, err := s.start()
+	if err != nil {
+		return err
+	}
+	var outs, copies [][]byte
+	for i := range s.events {
+		ev := s.event(i)
+		before := bytes.Clone(ev.Payload)
+		st, err := h.Deliver(ev)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(before, ev.Payload) {
+			return fmt.Errorf("event %d %.60q is %.60q after Process: it must not be changed", i, before, ev.Payload)
+		}
+		for _, o := range st.Outputs {
+			outs, copies = append(outs, o), append(copies, bytes.Clone(o))
+		}
+	}
+	for i := range outs {
+		if !bytes.Equal(outs[i], copies[i]) {
+			return fmt.Errorf("output %.60q became %.60q while further events were processed: return new bytes for each output, not a buffer that is used again", copies[i], outs[i])
 		}
 	}
 	return nil

@@ -107,6 +107,23 @@ func (v *view) WriteTo(w io.Writer) (int64, error) {
 	return int64(n), err
 }
 
+type thrifty struct { // writes each output over the one before
+	counter
+	buf [8]byte
+}
+
+func (t *thrifty) Process(ev chain.Event) ([][]byte, error) {
+	t.n++
+	return [][]byte{fmt.Appendf(t.buf[:0], "%08d", t.n)}, nil
+}
+
+type vandal struct{ counter }
+
+func (v *vandal) Process(ev chain.Event) ([][]byte, error) {
+	ev.Payload[0] = 'x'
+	return v.counter.Process(ev)
+}
+
 type stateless struct{}
 
 func (stateless) Name() string { return "echo" }
@@ -135,6 +152,8 @@ func TestEachBrokenPromiseIsFound(t *testing.T) {
 		require.Error(t, run(t, check, new), check)
 	}
 	require.ErrorContains(t, run(t, "snapshot round trip", func() host.Daemon { return new(secretive) }), "implement host.Stateful")
+	require.ErrorContains(t, run(t, "event and outputs", func() host.Daemon { return new(thrifty) }), "not a buffer that is used again")
+	require.ErrorContains(t, run(t, "event and outputs", func() host.Daemon { return new(vandal) }), "must not be changed")
 	s, err := newSuite(func() host.Daemon { return new(keeper) }, events())
 	require.NoError(t, err)
 	require.Contains(t, string(s.first[1].Outputs[0]), "\xdb", "the suite overwrites the bytes that a daemon may not keep")
