@@ -337,6 +337,18 @@ func TestAllStepDown(t *testing.T) {
 	})
 }
 
+// A switchover to nobody says why.
+func TestSwitchoverToNobody(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		g := newCluster(t, 1, newTally).active()
+		for to, why := range map[string]string{"": "no other voter", "z": `no voter "z"`, "a": "active already"} {
+			_, err := g.Switchover(t.Context(), to)
+			require.ErrorIs(t, err, ErrRefused)
+			require.ErrorContains(t, err, why)
+		}
+	})
+}
+
 // A switchover whose member stops does not go on waiting.
 func TestSwitchoverEndsWithItsMember(t *testing.T) {
 	simulate(t, func(t *testing.T) {

@@ -114,7 +114,10 @@ func (g *Group) target(ctx context.Context, to string) (string, error) {
 		}
 	}
 	if best == nil {
-		if len(why) == 0 {
+		switch {
+		case len(why) == 0 && to == "":
+			return to, &RefusedError{Reason: "this group has no other voter to hand over to"}
+		case len(why) == 0:
 			return to, &RefusedError{Reason: fmt.Sprintf("no voter %q in this group", to)}
 		}
 		return to, &RefusedError{Reason: errors.Join(why...).Error()}
@@ -223,9 +226,9 @@ func (g *Group) handOver(ctx context.Context, n *node, a *activation, to string)
 	}
 	err := within(ctx, g.cfg.Election+2*time.Second, func() error {
 		if to == "" {
-			return n.raft.LeadershipTransfer().Error()
+			return n.heard(n.raft.LeadershipTransfer())
 		}
-		return n.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to)).Error()
+		return n.heard(n.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to)))
 	})
 	if err == nil {
 		return true, nil
