@@ -129,7 +129,7 @@ func TestNamedTests(t *testing.T) {
 		}
 	}
 	for name, text := range documents(t) {
-		for _, m := range regexp.MustCompile("`((?:Test|Fuzz|Benchmark)[A-Z]\\w*)`").FindAllStringSubmatch(text, -1) {
+		for _, m := range regexp.MustCompile(`\b((?:Test|Fuzz|Benchmark)[A-Z]\w*)`).FindAllStringSubmatch(text, -1) {
 			if !there[m[1]] {
 				t.Errorf("%s names %s, and there is no such test", name, m[1])
 			}
