@@ -47,11 +47,11 @@ func (f crawling) ReadFile(name string, max int64) ([]byte, error) {
 	return f.FS.ReadFile(name, max)
 }
 
-func (f crawling) WriteFile(name string, data []byte) error {
+func (f crawling) Place(name string, data []byte) error {
 	if strings.HasPrefix(name, "chunks/") {
 		time.Sleep(f.write)
 	}
-	return f.FS.WriteFile(name, data)
+	return f.FS.Place(name, data)
 }
 
 // A state that a slow disk takes in chunk by chunk, while the daemon gives it in

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"strings"
 	"sync"
@@ -24,6 +25,8 @@ type Store struct {
 
 	seenMu sync.Mutex
 	seen   map[chain.Hash]bool // chunks that were whole when this process last read or wrote them
+	loose  map[chain.Hash]int  // chunks whose names may not be on the disk yet, and which put it was
+	puts   int
 }
 
 // Open opens or makes the store, and ends what a kill in the middle of a write
@@ -40,7 +43,7 @@ func Open(fs durable.FS) (*Store, error) {
 		}
 		errs = append(errs, fs.SyncDir(dir))
 	}
-	return &Store{fs: fs, seen: make(map[chain.Hash]bool)}, errors.Join(errs...)
+	return &Store{fs: fs, seen: make(map[chain.Hash]bool), loose: make(map[chain.Hash]int)}, errors.Join(errs...)
 }
 
 // Close has nothing to close.
@@ -86,24 +89,37 @@ func (s *Store) PutManifest(digest chain.Hash, b []byte) error {
 	if _, err := ParseManifest(b); err != nil {
 		return err
 	}
-	return s.put(manifestName(digest), b)
+	return s.putManifest(digest, b)
 }
 
-// put makes a file durable. One of which that is not known goes: it could be
-// read, and would be taken for one that is on the disk.
-func (s *Store) put(name string, b []byte) error {
-	err := s.fs.WriteFile(name, b)
+// putManifest makes a manifest durable. One of which that is not known goes: it
+// could be read, and would be taken for one that is on the disk.
+func (s *Store) putManifest(digest chain.Hash, b []byte) error {
+	err := s.fs.WriteFile(manifestName(digest), b)
 	if err != nil {
-		s.fs.Remove(name)
+		s.fs.Remove(manifestName(digest))
 	}
 	return err
 }
 
-// putChunk makes a chunk durable that is not here or not whole.
+// putChunk writes a chunk that is not here or not whole. It counts as here with
+// the next Sync, which makes many names durable at once.
 func (s *Store) putChunk(h chain.Hash, b []byte) error {
-	err := s.put(chunkName(h), b)
-	s.note(h, err == nil)
+	s.seenMu.Lock()
+	s.puts++
+	s.loose[h] = s.puts
+	s.seenMu.Unlock()
+	err := s.fs.Place(chunkName(h), b)
+	if err != nil {
+		s.drop(h)
+	}
 	return err
+}
+
+// drop gives up a chunk that may not be on the disk.
+func (s *Store) drop(h chain.Hash) {
+	s.fs.Remove(chunkName(h))
+	s.note(h, false)
 }
 
 // Chunk reads a chunk.
@@ -122,10 +138,12 @@ func (s *Store) Chunk(h chain.Hash) ([]byte, error) {
 func (s *Store) note(h chain.Hash, whole bool) {
 	s.seenMu.Lock()
 	defer s.seenMu.Unlock()
-	if whole {
-		s.seen[h] = true
-	} else {
+	switch {
+	case !whole:
 		delete(s.seen, h)
+		delete(s.loose, h)
+	case s.loose[h] == 0:
+		s.seen[h] = true
 	}
 }
 
@@ -135,7 +153,8 @@ func (s *Store) wasWhole(h chain.Hash) bool {
 	return s.seen[h]
 }
 
-// PutChunk stores a chunk durably, if it is the one named.
+// PutChunk stores a chunk, if it is the one named. It is durable, and not lacking
+// any more, with the next Sync.
 func (s *Store) PutChunk(h chain.Hash, b []byte) error {
 	if len(b) > ChunkSize || chunkHash(b) != h {
 		return fmt.Errorf("the %d bytes are not chunk %.8s", len(b), h)
@@ -166,6 +185,7 @@ func (s *Store) Look(m *Manifest, step func() error) ([]chain.Hash, error) {
 func unhurried() error { return nil }
 
 func (s *Store) missing(m *Manifest, known func(chain.Hash) bool, step func() error) ([]chain.Hash, error) {
+	s.Sync() // what then is not on the disk is not here either
 	var missing []chain.Hash
 	seen := make(map[chain.Hash]bool)
 	for _, h := range m.Chunks {
@@ -199,8 +219,31 @@ func (s *Store) Complete(digest chain.Hash) bool {
 	return true
 }
 
-// Sync has nothing to do: chunks are durable once put.
-func (s *Store) Sync() error { return nil }
+// Sync makes all chunks durable that were put. After an error none of them counts
+// as here.
+func (s *Store) Sync() error {
+	s.seenMu.Lock()
+	put := maps.Clone(s.loose)
+	s.seenMu.Unlock()
+	if len(put) == 0 {
+		return nil
+	}
+	if err := s.fs.SyncDir("chunks"); err != nil {
+		for h := range put {
+			s.drop(h)
+		}
+		return err
+	}
+	s.seenMu.Lock()
+	defer s.seenMu.Unlock()
+	for h, n := range put {
+		if s.loose[h] == n { // else it was collected, and perhaps put again
+			delete(s.loose, h)
+			s.seen[h] = true
+		}
+	}
+	return nil
+}
 
 // State streams the daemon's state of a checkpoint, each chunk checked.
 func (s *Store) State(digest chain.Hash) (io.ReadCloser, *Manifest, error) {
@@ -293,8 +336,11 @@ func (w *Writer) Commit() (*Manifest, chain.Hash, error) {
 	if len(b) > MaxManifest {
 		return nil, chain.Hash{}, fmt.Errorf("a manifest of %d bytes: the state is too large", len(b))
 	}
+	if err := w.s.Sync(); err != nil {
+		return nil, chain.Hash{}, err
+	}
 	digest := chain.Derive("manifest", b)
-	return &w.m, digest, w.s.put(manifestName(digest), b)
+	return &w.m, digest, w.s.putManifest(digest, b)
 }
 
 // Abort ends a writer; after Commit it does nothing. Chunks that no manifest

@@ -157,6 +157,14 @@ type unsure struct {
 	broken bool
 }
 
+func (u *unsure) SyncDir(dir string) error {
+	err := u.FS.SyncDir(dir)
+	if u.broken {
+		err = durable.ErrUnsure
+	}
+	return err
+}
+
 func (u *unsure) WriteFile(name string, data []byte) error {
 	err := u.FS.WriteFile(name, data)
 	if u.broken {
@@ -180,7 +188,8 @@ func TestUnsureWritesAreMissing(t *testing.T) {
 	require.NoError(t, err)
 	fs.broken = true
 	require.Error(t, s.PutManifest(d, manifest))
-	require.Error(t, s.PutChunk(m.Chunks[0], chunk))
+	require.NoError(t, s.PutChunk(m.Chunks[0], chunk))
+	require.Error(t, s.Sync())
 	fs.broken = false
 	require.False(t, s.HasManifest(d))
 	require.Equal(t, m.Chunks, s.Lacking(m))
@@ -193,6 +202,36 @@ func TestUnsureWritesAreMissing(t *testing.T) {
 	_, _, err = w.Commit()
 	require.Error(t, err)
 	require.Equal(t, m.Chunks, s.Lacking(m))
+}
+
+// Whatever was put and looked at, what does not lack is there after a power cut.
+func TestWhatDoesNotLackIsOnTheDisk(t *testing.T) {
+	whole, err := checkpoint.Open(durable.NewMem().Sub("c"))
+	require.NoError(t, err)
+	m, d := write(t, whole, bytes.Repeat([]byte("state of more than one chunk "), checkpoint.ChunkSize/10))
+	manifest, err := whole.ManifestBytes(d)
+	require.NoError(t, err)
+	require.Greater(t, len(m.Chunks), 2)
+	for _, look := range []bool{false, true} {
+		mem := durable.NewMem()
+		s, err := checkpoint.Open(mem.Sub("c"))
+		require.NoError(t, err)
+		require.NoError(t, s.PutManifest(d, manifest))
+		for _, h := range m.Chunks {
+			chunk, err := whole.Chunk(h)
+			require.NoError(t, err)
+			require.NoError(t, s.PutChunk(h, chunk))
+			_, err = s.Chunk(h) // a member that wants it may have it
+			require.NoError(t, err)
+		}
+		if look {
+			require.Empty(t, s.Lacking(m))
+		}
+		mem.Crash()
+		s, err = checkpoint.Open(mem.Sub("c"))
+		require.NoError(t, err)
+		require.Equal(t, !look, len(s.Missing(m)) > 0)
+	}
 }
 
 // A process that was killed before a name was on the disk leaves a chunk that can

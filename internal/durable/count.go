@@ -52,6 +52,12 @@ func (c counted) WriteFile(name string, data []byte) error {
 	return c.FS.WriteFile(name, data)
 }
 
+func (c counted) Place(name string, data []byte) error {
+	c.syncs.Add(1)
+	c.written.Add(uint64(len(data)))
+	return c.FS.Place(name, data)
+}
+
 func (c counted) Rename(from, to string) error {
 	c.syncs.Add(2) // both directories
 	return c.FS.Rename(from, to)

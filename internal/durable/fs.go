@@ -37,6 +37,7 @@ type FS interface {
 	Scratch(name string, size int64) (Scratch, error) // made if it is not there; its content stays
 	ReadFile(name string, max int64) ([]byte, error)
 	WriteFile(name string, data []byte) error // atomic and durable
+	Place(name string, data []byte) error     // WriteFile, but durable only with the next SyncDir
 	Rename(from, to string) error             // durable
 	Remove(name string) error
 	RemoveAll(name string) error
@@ -110,7 +111,14 @@ func readAll(r io.Reader, size int64, name string, max int64) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-func (o osFS) WriteFile(name string, data []byte) (err error) {
+func (o osFS) WriteFile(name string, data []byte) error {
+	if err := o.Place(name, data); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(o.path(name)))
+}
+
+func (o osFS) Place(name string, data []byte) (err error) {
 	path := o.path(name)
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".tmp*")
 	if err != nil {
@@ -131,10 +139,7 @@ func (o osFS) WriteFile(name string, data []byte) (err error) {
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
-	if err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+	return err
 }
 
 func (o osFS) Rename(from, to string) error {

@@ -38,6 +38,10 @@ func (g gatedFS) WriteFile(name string, data []byte) error {
 	return g.behind(func() error { return g.FS.WriteFile(name, data) })
 }
 
+func (g gatedFS) Place(name string, data []byte) error {
+	return g.behind(func() error { return g.FS.Place(name, data) })
+}
+
 func (g gatedFS) Rename(from, to string) error {
 	return g.behind(func() error { return g.FS.Rename(from, to) })
 }

@@ -187,14 +187,24 @@ func (f memFS) ReadFile(name string, max int64) ([]byte, error) {
 }
 
 func (f memFS) WriteFile(name string, data []byte) error {
+	err := f.Place(name, data)
+	if err == nil {
+		p := f.p(name)
+		f.m.mu.Lock()
+		defer f.m.mu.Unlock()
+		f.m.disk[p] = f.m.now[p]
+	}
+	return err
+}
+
+func (f memFS) Place(name string, data []byte) error {
 	p := f.p(name)
 	if err := errors.Join(f.m.at("write", p), f.m.at("sync", p)); err != nil {
 		return err
 	}
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
-	d := &memData{now: slices.Clone(data), disk: slices.Clone(data)}
-	f.m.now[p], f.m.disk[p] = d, d
+	f.m.now[p] = &memData{now: slices.Clone(data), disk: slices.Clone(data)}
 	return nil
 }
 
