@@ -108,7 +108,7 @@ func await(ctx context.Context, what string, ok func(context.Context) error) err
 		try, stop := context.WithTimeout(ctx, 3*time.Second)
 		err := ok(try)
 		stop()
-		if err == nil || errors.Is(err, errEnded) {
+		if err == nil || errors.Is(err, errEnded) && ctx.Err() == nil { // an interrupt may have ended it
 			return err
 		}
 		select {
