@@ -54,7 +54,7 @@ var errNotAccepted = errors.New("refused by the state machine")
 // that shuts down may never complete.
 func (a *activation) await(f raft.ApplyFuture) (*fsm.Result, error) {
 	done := make(chan error, 1)
-	go func() { done <- a.n.heard(f) }()
+	go func() { done <- f.Error() }()
 	patience := a.n.g.cfg.CommitTimeout
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()

@@ -48,7 +48,7 @@ func (n *node) snapshot(keep uint64) error {
 			return err
 		}
 	}
-	err := within(n.ctx, time.Minute, func() error { return n.heard(n.raft.Snapshot()) })
+	err := within(n.ctx, time.Minute, func() error { return n.raft.Snapshot().Error() })
 	if errors.Is(err, raft.ErrNothingNewToSnapshot) {
 		return nil
 	}

@@ -6,9 +6,9 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// heard is a future's error. Raft leaves what is queued unanswered when it ends,
-// and who waits for that would wait for ever, with all that it holds: each future
-// of this node ends with its Raft, by the channel that Raft sets for some of them.
+// heard is the error of a transfer of leadership. One that is queued when Raft
+// ends is left unanswered, and who waits for it would wait for ever, with all that
+// it holds: it ends with its Raft, by the channel that Raft sets for some futures.
 func (n *node) heard(f raft.Future) error {
 	if v := reflect.ValueOf(f); v.Kind() == reflect.Pointer && v.Elem().Kind() == reflect.Struct {
 		end := v.Elem().FieldByName("ShutdownCh")

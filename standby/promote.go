@@ -120,7 +120,7 @@ func (p *promotion) ended(name string) {
 func (p *promotion) run(ctx context.Context) (*host.Host, error) {
 	n := p.n
 	p.phase(PhaseBarrier)
-	if err := within(ctx, n.g.cfg.BarrierTimeout, func() error { return n.heard(n.raft.Barrier(n.g.cfg.BarrierTimeout)) }); err != nil {
+	if err := within(ctx, n.g.cfg.BarrierTimeout, func() error { return n.raft.Barrier(n.g.cfg.BarrierTimeout).Error() }); err != nil {
 		return nil, fmt.Errorf("barrier: %w", err)
 	}
 	if n.raft.CurrentTerm() != p.term {
@@ -191,7 +191,7 @@ func (p *promotion) fence(ctx context.Context, h *host.Host, from built) error {
 	var res *fsm.Result
 	err := within(ctx, n.g.cfg.BarrierTimeout, func() error {
 		f := n.raft.Apply(e.Marshal(nil), n.g.cfg.BarrierTimeout)
-		if err := n.heard(f); err != nil {
+		if err := f.Error(); err != nil {
 			return err
 		}
 		res, _ = f.Response().(*fsm.Result)
