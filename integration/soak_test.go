@@ -62,20 +62,26 @@ func TestSoak(t *testing.T) {
 	s.sum()
 }
 
-// A few faults of the soak, whichever come.
+// A few faults of the soak, whichever come, with each store and profile.
 func TestMixedFaults(t *testing.T) {
-	s := newSoak(t, chosen(t, ""))
-	rounds := 5
+	rounds := 3
 	if raced || testing.Short() {
-		rounds = 3
+		rounds = 1
 	}
-	for range rounds {
-		t.Log(s.round())
+	for name, flags := range map[string][]string{
+		"as it comes": nil, "boltdb": {"--raft-store", "boltdb"}, "lan": {"--profile", "lan"}, "wan": {"--profile", "wan"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSoak(t, chosen(t, ""), flags...)
+			for range rounds {
+				t.Log(s.round())
+			}
+			s.sum()
+		})
 	}
-	s.sum()
 }
 
-func newSoak(t *testing.T, faults []trouble) *soak {
+func newSoak(t *testing.T, faults []trouble, flags ...string) *soak {
 	t.Helper()
 	seed := uint64(number(t, "UNDERSTUDY_SOAK_SEED", int(rand.Uint64()>>1)))
 	t.Logf("UNDERSTUDY_SOAK_SEED=%d", seed)
@@ -90,7 +96,7 @@ func newSoak(t *testing.T, faults []trouble) *soak {
 		lasts = time.Until(end)
 	}
 	s.stage = newStage(t, plan{
-		daemon: []string{"ledger", "kv", "wordcount"}[seed%3], seed: seed, lasts: *soakFor + lasts, flags: []string{"--stall-timeout", "2s"},
+		daemon: []string{"ledger", "kv", "wordcount"}[seed%3], seed: seed, lasts: *soakFor + lasts, flags: append([]string{"--stall-timeout", "2s"}, flags...),
 		before: func(st *stage) {
 			if needs&disks != 0 {
 				ownDisks(st)
