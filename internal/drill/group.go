@@ -247,16 +247,21 @@ func (g *group) status(ctx context.Context) (standby.Status, error) {
 	return standby.Status{}, err
 }
 
-// promoted waits for an active with a term above the given one.
+// promoted waits for an active with a term above the given one: another one than
+// not, or that one again after another one was.
 func (g *group) promoted(ctx context.Context, term uint64, not *member) (*member, error) {
 	var is *member
 	err := g.await(ctx, "waiting for a promotion", func(ctx context.Context) error {
 		for _, m := range g.members {
-			if m == not || !m.Running() {
+			if !m.Running() {
 				continue
 			}
+			above := term
+			if m == not {
+				above++
+			}
 			st, err := m.client.Status(ctx)
-			if err == nil && st.Role == standby.RoleActive && st.Term > term {
+			if err == nil && st.Role == standby.RoleActive && st.Term > above {
 				is = m
 				return nil
 			}

@@ -2,10 +2,14 @@ package drill
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -115,4 +119,22 @@ func TestEndIsNotSleptThrough(t *testing.T) {
 		err := l.until(&between{Context: ctx, cancel: cancel}, "waiting", func() bool { return false })
 		require.ErrorIs(t, err, context.Canceled)
 	})
+}
+
+// A member that handed the role over may be active again, after another one was:
+// on a busy machine the next one loses it at once.
+func TestActiveThatIsBackIsAPromotion(t *testing.T) {
+	var term atomic.Uint64
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"role":"active","term":%d}`, term.Load())
+	}))
+	defer srv.Close()
+	s := stubborn(t)
+	s.active.client = asks(t, srv.URL)
+	for now, promoted := range map[uint64]bool{7: false, 8: false, 9: true} {
+		term.Store(now)
+		m, err := s.group.promoted(t.Context(), 7, s.active)
+		require.Equal(t, promoted, err == nil, "term %d: %v", now, err)
+		require.Equal(t, promoted, m == s.active)
+	}
 }
