@@ -252,17 +252,21 @@ func (g *group) status(ctx context.Context) (standby.Status, error) {
 func (g *group) promoted(ctx context.Context, term uint64, not *member) (*member, error) {
 	var is *member
 	err := g.await(ctx, "waiting for a promotion", func(ctx context.Context) error {
-		for _, m := range g.members {
-			if !m.Running() {
-				continue
-			}
-			above := term
-			if m == not {
-				above++
-			}
+		leads := func(ctx context.Context, m *member, above uint64) bool {
 			st, err := m.client.Status(ctx)
-			if err == nil && st.Role == standby.RoleActive && st.Term > above {
+			return err == nil && st.Role == standby.RoleActive && st.Term > above
+		}
+		for _, m := range g.members {
+			if m != not && m.Running() && leads(ctx, m, term) {
 				is = m
+				return nil
+			}
+		}
+		if not != nil && not.Running() { // the last, and not for long: it may be frozen
+			soon, stop := context.WithTimeout(ctx, 100*time.Millisecond)
+			defer stop()
+			if leads(soon, not, term+1) {
+				is = not
 				return nil
 			}
 		}
