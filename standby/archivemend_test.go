@@ -19,21 +19,26 @@ func (h *handover) smallFiles() {
 	require.NoError(h.t, err)
 }
 
+// neighbors are two archives of several files with the same in them.
+func neighbors(t *testing.T) (h, other *handover) {
+	h, other = newHandover(t), newHandover(t)
+	for _, m := range []*handover{h, other} {
+		m.smallFiles()
+		for range 60 {
+			m.entry(1)
+			require.True(t, m.a.whole())
+		}
+	}
+	require.Equal(t, h.tip.Head, other.tip.Head)
+	return h, other
+}
+
 // A member with damage at the end of what it has, which then gets a Raft
 // snapshot, is whole again.
 func TestHealBehindDamage(t *testing.T) {
 	for _, what := range []string{"newest file, no restart", "older file, the newest is empty"} {
 		t.Run(what, func(t *testing.T) {
-			h, other := newHandover(t), newHandover(t)
-			h.smallFiles()
-			other.smallFiles()
-			for range 60 {
-				h.entry(1)
-				other.entry(1)
-				require.True(t, h.a.whole())
-				require.True(t, other.a.whole())
-			}
-			require.Equal(t, h.tip.Head, other.tip.Head)
+			h, other := neighbors(t)
 			require.NoError(t, h.a.settle())
 			names, err := h.disk.Sub("outputs").List(".")
 			require.NoError(t, err)
@@ -70,15 +75,7 @@ func TestHealBehindDamage(t *testing.T) {
 // What nobody has whole any more keeps no member from what came after it, and is
 // left as it is.
 func TestHealPastDamageThatAllHave(t *testing.T) {
-	h, other := newHandover(t), newHandover(t)
-	h.smallFiles()
-	other.smallFiles()
-	for range 60 {
-		h.entry(1)
-		other.entry(1)
-		require.True(t, h.a.whole())
-		require.True(t, other.a.whole())
-	}
+	h, other := neighbors(t)
 	require.NoError(t, h.a.settle())
 	names, err := h.disk.Sub("outputs").List(".")
 	require.NoError(t, err)

@@ -32,6 +32,19 @@ func damaged(t *testing.T, err error) *outputs.DamagedError {
 	return d
 }
 
+// holds sees that all outputs before next can be read, also after a restart.
+func holds(t *testing.T, fs durable.FS, s *outputs.Store, next uint64) *outputs.Store {
+	t.Helper()
+	for range 2 {
+		got, err := s.Read(1, 1000)
+		require.NoError(t, err)
+		require.True(t, reflect.DeepEqual(some(1, next), got), "%d outputs", len(got))
+		s, err = outputs.Open(fs, small)
+		require.NoError(t, err)
+	}
+	return s
+}
+
 // What lies before damage is read, and what lies behind it as soon as the one
 // output that is damaged is back.
 func TestPatch(t *testing.T) {
@@ -54,13 +67,7 @@ func TestPatch(t *testing.T) {
 		require.NoError(t, err)
 		require.Greater(t, from, d.From+5)
 	}
-	for range 2 {
-		got, err := s.Read(1, 1000)
-		require.NoError(t, err)
-		require.True(t, reflect.DeepEqual(some(1, 300), got), "%d outputs", len(got))
-		s, err = outputs.Open(fs, small)
-		require.NoError(t, err)
-	}
+	s = holds(t, fs, s, 300)
 	from, err := s.Patch(some(first, first+3))
 	require.NoError(t, err)
 	require.Equal(t, next, from, "nothing is damaged")
@@ -78,13 +85,7 @@ func TestPatchOfMissingFiles(t *testing.T) {
 	d := damaged(t, err)
 	require.Equal(t, outputs.DamagedError{From: firstOf(names[1]), To: firstOf(names[3]) - 1}, *d)
 	require.NoError(t, mend(s, d))
-	for range 2 {
-		got, err := s.Read(1, 1000)
-		require.NoError(t, err)
-		require.True(t, reflect.DeepEqual(some(1, 600), got), "%d outputs", len(got))
-		s, err = outputs.Open(fs, small)
-		require.NoError(t, err)
-	}
+	holds(t, fs, s, 600)
 }
 
 // A cut into a damaged file keeps what is whole before it.
