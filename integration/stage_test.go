@@ -92,14 +92,16 @@ func (s *stage) groupDir() string { return filepath.Join(s.dir, "group") }
 // found makes the group's directories.
 func (s *stage) found(p *plan) {
 	s.t.Helper()
-	ports, err := local.FreePorts(6)
+	ports, err := local.ReservePorts(6)
 	require.NoError(s.t, err)
+	s.t.Cleanup(ports.Release)
+	addrs := ports.Addrs
 	for i, host := range p.hosts {
-		ports[2*i], ports[2*i+1] = host+":7701", host+":7700"
+		addrs[2*i], addrs[2*i+1] = host+":7701", host+":7700"
 	}
 	g := found.Group{Name: "stage", Daemon: s.daemon, Settings: chain.DefaultSettings()}
 	for i, name := range []string{"a", "b", "c"} {
-		g.Members = append(g.Members, found.Member{Name: name, Peer: ports[2*i], API: ports[2*i+1]})
+		g.Members = append(g.Members, found.Member{Name: name, Peer: addrs[2*i], API: addrs[2*i+1]})
 	}
 	dir := s.groupDir()
 	s.founding, err = found.Create(dir, g, time.Now())

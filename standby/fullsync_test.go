@@ -17,6 +17,7 @@ import (
 	"github.com/understudy-ha/understudy/internal/checkpoint"
 	"github.com/understudy-ha/understudy/internal/daemons/kv"
 	"github.com/understudy-ha/understudy/internal/durable"
+	"github.com/understudy-ha/understudy/internal/local"
 	"github.com/understudy-ha/understudy/internal/peernet"
 	"github.com/understudy-ha/understudy/internal/pki"
 	"github.com/understudy-ha/understudy/internal/testkit"
@@ -28,12 +29,12 @@ func onDisk(b *testing.B, f *chain.Founding) func(*Config) {
 	dir := b.TempDir()
 	ca, err := pki.NewCA(f.Group, time.Now())
 	require.NoError(b, err)
+	ports, err := local.ReservePorts(len(f.Roster.Members))
+	require.NoError(b, err)
+	b.Cleanup(ports.Release)
 	addr := make(map[string]string)
-	for _, m := range f.Roster.Members {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(b, err)
-		addr[m.Name] = ln.Addr().String()
-		ln.Close()
+	for i, m := range f.Roster.Members {
+		addr[m.Name] = ports.Addrs[i]
 		require.NoError(b, ca.Issue(durable.OS(filepath.Join(dir, m.Name, "tls")), f.Group, f.Origin(), m.Name, time.Now()))
 	}
 	return func(cfg *Config) {

@@ -3,13 +3,12 @@ package standby_test
 import (
 	"fmt"
 	"log"
-	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/understudy-ha/understudy/internal/found"
+	"github.com/understudy-ha/understudy/internal/local"
 )
 
 // initGroup does what understudy init does, on free ports of loopback. It
@@ -19,24 +18,17 @@ func initGroup(group string, names ...string) (dirs []string, remove func()) {
 	if err != nil {
 		log.Fatal(err)
 	}
+	ports, err := local.ReservePorts(len(names))
+	if err != nil {
+		log.Fatal(err)
+	}
 	g := found.Group{Name: group, Daemon: "tally"}
 	for i, name := range names {
-		l := listen()
-		defer l.Close()
-		g.Members = append(g.Members, found.Member{Name: name, Peer: l.Addr().String(), API: fmt.Sprintf("127.0.0.1:%d", 7700+i)})
+		g.Members = append(g.Members, found.Member{Name: name, Peer: ports.Addrs[i], API: fmt.Sprintf("127.0.0.1:%d", 7700+i)})
 		dirs = append(dirs, filepath.Join(dir, "group", name))
 	}
 	if _, err := found.Create(filepath.Join(dir, "group"), g, time.Now()); err != nil {
 		log.Fatal(err)
 	}
-	return dirs, func() { os.RemoveAll(dir) }
-}
-
-// listen takes a port below the range from which connections take theirs.
-func listen() net.Listener {
-	for {
-		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(10_000))); err == nil {
-			return l
-		}
-	}
+	return dirs, func() { os.RemoveAll(dir); ports.Release() }
 }

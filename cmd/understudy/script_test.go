@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/understudy-ha/understudy/internal/local"
 )
 
 func TestMain(m *testing.M) {
@@ -28,13 +30,15 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// ports A B …: sets each variable to a free port of loopback.
+// ports A B …: sets each variable to a port of loopback that is the script's.
 func ports(ts *testscript.TestScript, neg bool, args []string) {
-	for _, name := range args {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := local.ReservePorts(len(args))
+	ts.Check(err)
+	ts.Defer(p.Release)
+	for i, name := range args {
+		_, port, err := net.SplitHostPort(p.Addrs[i])
 		ts.Check(err)
-		defer l.Close()
-		ts.Setenv(name, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+		ts.Setenv(name, port)
 	}
 }
 

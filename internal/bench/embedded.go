@@ -92,7 +92,7 @@ func (e *embedded) close() string {
 	if e.active != nil {
 		e.active.Close(ctx) // last, so that nobody is promoted for nothing
 	}
-	return e.place.dir
+	return e.place.leave()
 }
 
 // embeddedCaller numbers its events, so that each is applied exactly once.

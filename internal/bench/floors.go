@@ -159,7 +159,7 @@ func (s *floorProcesses) close() string {
 		}
 		m.Stop(10 * time.Second)
 	}
-	return s.place.dir
+	return s.place.leave()
 }
 
 // floorEmbedded is a floor whose members are all in this process.
@@ -219,5 +219,5 @@ func (s *floorEmbedded) close() string {
 	for _, f := range s.members {
 		f.close()
 	}
-	return s.place.dir
+	return s.place.leave()
 }

@@ -29,6 +29,7 @@ type system interface {
 // that its members are to use.
 type place struct {
 	dir      string
+	ports    *local.Ports
 	founding *chain.Founding
 	names    []string
 	peers    map[string]string // for the other members
@@ -46,21 +47,32 @@ func newPlace(base string, n int) (_ *place, err error) {
 			os.RemoveAll(dir)
 		}
 	}()
-	ports, err := local.FreePorts(2 * n)
+	ports, err := local.ReservePorts(2 * n)
 	if err != nil {
 		return nil, err
 	}
-	p := &place{dir: dir, peers: make(map[string]string), apis: make(map[string]string)}
+	defer func() {
+		if err != nil {
+			ports.Release()
+		}
+	}()
+	p := &place{dir: dir, ports: ports, peers: make(map[string]string), apis: make(map[string]string)}
 	g := found.Group{Name: "bench", Daemon: kv.Name, Settings: chain.DefaultSettings()}
 	for i := range n {
 		name := string(rune('a' + i))
-		p.names, p.peers[name], p.apis[name] = append(p.names, name), ports[2*i], ports[2*i+1]
-		g.Members = append(g.Members, found.Member{Name: name, Peer: ports[2*i], API: ports[2*i+1]})
+		p.names, p.peers[name], p.apis[name] = append(p.names, name), ports.Addrs[2*i], ports.Addrs[2*i+1]
+		g.Members = append(g.Members, found.Member{Name: name, Peer: p.peers[name], API: p.apis[name]})
 	}
 	if p.founding, err = found.Create(filepath.Join(dir, "members"), g, time.Now()); err != nil {
 		return nil, err
 	}
 	return p, nil
+}
+
+// leave lets others have its ports. It returns its directory, which stays.
+func (p *place) leave() string {
+	p.ports.Release()
+	return p.dir
 }
 
 func (p *place) member(name string) string { return filepath.Join(p.dir, "members", name) }

@@ -177,5 +177,5 @@ func (s *processes) close() string {
 	if s.place == nil {
 		return ""
 	}
-	return s.place.dir
+	return s.place.leave()
 }

@@ -20,6 +20,7 @@ import (
 
 // group is the member processes.
 type group struct {
+	ports    *local.Ports
 	members  []*member
 	mesh     *faultproxy.Mesh // between them, if the fault needs it
 	founding *chain.Founding
@@ -31,20 +32,24 @@ type group struct {
 const stallTimeout = 2 * time.Second
 
 func newGroup(cfg *Config, k *Kind) (g *group, err error) {
-	ports, release, err := local.HoldPorts(2 * cfg.Members)
+	ports, err := local.ReservePorts(2 * cfg.Members)
 	if err != nil {
 		return nil, err
 	}
-	defer release()
+	defer func() {
+		if err != nil {
+			ports.Release()
+		}
+	}()
 	f := found.Group{Name: "drill", Daemon: cfg.Daemon, Settings: chain.DefaultSettings()}
 	addrs := make(map[string]string)
 	for i := range cfg.Members {
-		m := found.Member{Name: string(rune('a' + i)), Peer: ports[2*i], API: ports[2*i+1]}
+		m := found.Member{Name: string(rune('a' + i)), Peer: ports.Addrs[2*i], API: ports.Addrs[2*i+1]}
 		f.Members = append(f.Members, m)
 		addrs[m.Name] = m.Peer
 	}
 	dir := filepath.Join(cfg.Dir, "group")
-	g = &group{patience: cfg.Patience}
+	g = &group{ports: ports, patience: cfg.Patience}
 	if g.founding, err = found.Create(dir, f, time.Now()); err != nil {
 		return nil, err
 	}
@@ -122,6 +127,7 @@ func (g *group) killAll() {
 		g.mesh.Close()
 	}
 	g.client.Close(context.Background())
+	g.ports.Release()
 }
 
 var errEnded = errors.New("has ended by itself")

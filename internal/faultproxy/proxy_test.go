@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/understudy-ha/understudy/internal/faultproxy"
+	"github.com/understudy-ha/understudy/internal/local"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -176,11 +177,10 @@ func TestResetsAreResets(t *testing.T) {
 	target.Close() // as the kernel of a killed process does
 	reset(c)
 
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := local.ReservePorts(1)
 	require.NoError(t, err)
-	nobody := proxy(t, ln.Addr().String())
-	ln.Close()
-	refused(nobody)
+	defer ports.Release()
+	refused(proxy(t, ports.Addrs[0]))
 }
 
 // What one member sends to another is cut on the connections of both.

@@ -1,14 +1,12 @@
 // Package local runs member processes on this machine, for drills, tests and
-// measurements. It finds free ports, starts a program under a log file, sends
+// measurements. It finds ports that are and stay free, starts a program under a log file, sends
 // it signals and waits for its end. On Linux a process dies with the one that
 // started it. Nothing here knows what a group is.
 package local
 
 import (
 	"context"
-	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -102,36 +100,6 @@ func (p *Process) Kill() {
 		p.Signal(syscall.SIGKILL)
 		<-p.exited
 	}
-}
-
-// FreePorts finds addresses on loopback that nobody uses now.
-func FreePorts(n int) ([]string, error) {
-	addrs, release, err := HoldPorts(n)
-	if err == nil {
-		release()
-	}
-	return addrs, err
-}
-
-// HoldPorts finds addresses on loopback and keeps others from them until the
-// release.
-func HoldPorts(n int) (addrs []string, release func(), err error) {
-	var held []net.Listener
-	release = func() {
-		for _, l := range held {
-			l.Close()
-		}
-	}
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			release()
-			return nil, nil, fmt.Errorf("no free port on loopback: %w", err)
-		}
-		held = append(held, l)
-		addrs = append(addrs, l.Addr().String())
-	}
-	return addrs, release, nil
 }
 
 // Stop asks it to end, and ends it when it does not in time.

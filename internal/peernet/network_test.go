@@ -18,6 +18,7 @@ import (
 
 	"github.com/understudy-ha/understudy/chain"
 	"github.com/understudy-ha/understudy/internal/durable"
+	"github.com/understudy-ha/understudy/internal/local"
 	"github.com/understudy-ha/understudy/internal/peernet"
 	"github.com/understudy-ha/understudy/internal/pki"
 	"github.com/understudy-ha/understudy/internal/testkit"
@@ -44,13 +45,13 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, f: testkit.Founding(3), dir: t.TempDir(), peers: map[string]string{}, mem: map[string]durable.FS{}}
 	ca, err := pki.NewCA(w.f.Group, time.Now())
 	require.NoError(t, err)
-	for _, m := range testkit.Names(3) {
+	ports, err := local.ReservePorts(3)
+	require.NoError(t, err)
+	t.Cleanup(ports.Release)
+	for i, m := range testkit.Names(3) {
 		require.NoError(t, ca.Issue(durable.OS(filepath.Join(w.dir, m)), w.f.Group, w.f.Origin(), m, time.Now()))
 		w.mem[m] = durable.NewMem().Sub("peers")
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		w.peers[m] = l.Addr().String()
-		l.Close()
+		w.peers[m] = ports.Addrs[i]
 	}
 	return w
 }

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/internal/local"
 	"github.com/understudy-ha/understudy/standby"
 	"github.com/understudy-ha/understudy/standby/client"
 	"github.com/understudy-ha/understudy/standby/httpapi"
@@ -402,11 +403,10 @@ func TestOnlyMemberIsSilent(t *testing.T) {
 
 // Closing without a group to speak to tells what was never sent.
 func TestCloseTellsWhatDidNotHappen(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := local.ReservePorts(1)
 	require.NoError(t, err)
-	url := "http://" + l.Addr().String()
-	l.Close()
-	c := newClient(t, client.Config{Members: []string{url}, Producer: "p"})
+	defer ports.Release()
+	c := newClient(t, client.Config{Members: []string{"http://" + ports.Addrs[0]}, Producer: "p"})
 	p, err := c.Send(t.Context(), []byte("x"))
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/understudy-ha/understudy/internal/local"
 	"github.com/understudy-ha/understudy/standby"
 	"github.com/understudy-ha/understudy/standby/httpapi"
 	"github.com/understudy-ha/understudy/standby/httpapi/wire"
@@ -316,10 +317,10 @@ func TestBrokenForward(t *testing.T) {
 			require.ErrorIs(t, r.Err, standby.ErrUncertain)
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := local.ReservePorts(1)
 	require.NoError(t, err)
-	gone := l.Addr().String()
-	l.Close()
+	defer ports.Release()
+	gone := ports.Addrs[0]
 	cut := strings.TrimPrefix(serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
 		panic(http.ErrAbortHandler)
