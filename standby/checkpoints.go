@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -15,8 +16,9 @@ import (
 	"github.com/understudy-ha/understudy/internal/checkpoint"
 )
 
-// fetchers is how many chunks are fetched at a time.
-const fetchers = 4
+// fetchers is how many chunks are fetched at a time. Most of that time they wait
+// for the disk, which makes several durable in one go.
+const fetchers = 8
 
 // writeCheckpoint streams a captured state into the checkpoint store. A daemon
 // that stops writing is left behind, and makes no other checkpoint until it
@@ -151,8 +153,8 @@ func (c *comparer) Write(b []byte) (int, error) {
 func (n *node) fetchCheckpoint(ctx context.Context, seal *chain.Seal) error {
 	checks := n.g.checks
 	if !checks.HasManifest(seal.Manifest) {
-		err := n.fromAny(ctx, func(member string) error {
-			data, err := n.g.peers.manifest(ctx, member, seal.Manifest)
+		err := fromAny(ctx, n.sources(), func(member string) error {
+			data, err := n.g.peers.manifest(ctx, member, seal.Manifest, n.replica.moved)
 			if err != nil {
 				return err
 			}
@@ -177,7 +179,7 @@ func (n *node) fetchCheckpoint(ctx context.Context, seal *chain.Seal) error {
 // process has not found whole before, and that is progress.
 func (n *node) lacking(ctx context.Context, m *checkpoint.Manifest) ([]chain.Hash, error) {
 	return n.g.checks.Look(m, func() error {
-		n.replica.progress.Add(1)
+		n.replica.moved()
 		return ctx.Err()
 	})
 }
@@ -199,9 +201,10 @@ func (n *node) fetchChunks(ctx context.Context, m *checkpoint.Manifest, missing 
 	var wg sync.WaitGroup
 	for range min(fetchers, len(missing)) {
 		wg.Go(func() {
+			sources := n.sources()
 			for h := range work {
-				err := n.fromAny(ctx, func(member string) error {
-					data, err := n.g.peers.chunk(ctx, member, h, m.ChunkSize)
+				err := fromAny(ctx, sources, func(member string) error {
+					data, err := n.g.peers.chunk(ctx, member, h, m.ChunkSize, n.replica.moved)
 					if err != nil {
 						return err
 					}
@@ -210,7 +213,7 @@ func (n *node) fetchChunks(ctx context.Context, m *checkpoint.Manifest, missing 
 				if err != nil {
 					cancel(fmt.Errorf("chunk %.8s: %w", h, err))
 				}
-				n.replica.progress.Add(1)
+				n.replica.moved()
 			}
 		})
 	}
@@ -230,20 +233,28 @@ feed:
 	return n.g.checks.Sync()
 }
 
-// fromAny tries the other members, the active first, until one succeeds.
-func (n *node) fromAny(ctx context.Context, f func(member string) error) error {
+// sources are the other members, the active first.
+func (n *node) sources() []string {
 	active, _ := n.g.Active()
-	order := []string{active}
+	var order []string
 	for _, m := range n.g.cfg.Founding.Roster.Members {
-		if m.Name != active {
+		switch m.Name {
+		case n.g.cfg.Member:
+		case active:
+			order = slices.Insert(order, 0, m.Name)
+		default:
 			order = append(order, m.Name)
 		}
 	}
+	return order
+}
+
+// fromAny tries members in turn until one succeeds. Those that failed go to the
+// end of the list: who asks for more does not wait for a dead one each time.
+func fromAny(ctx context.Context, sources []string, f func(member string) error) error {
 	errs := []error{errors.New("no member has it")}
-	for _, m := range order {
-		if m == "" || m == n.g.cfg.Member {
-			continue
-		}
+	for range sources {
+		m := sources[0]
 		err := f(m)
 		if err == nil {
 			return nil
@@ -252,6 +263,8 @@ func (n *node) fromAny(ctx context.Context, f func(member string) error) error {
 		if ctx.Err() != nil {
 			break
 		}
+		copy(sources, sources[1:])
+		sources[len(sources)-1] = m
 	}
 	return errors.Join(errs...)
 }

@@ -101,7 +101,7 @@ func FuzzPeerAnswers(f *testing.F) {
 					require.Equal(t, uint64(1+i), o.Number)
 				}
 			}
-			if m, err := p.chunk(ctx, "b", chain.Hash{}, 100); err == nil {
+			if m, err := p.chunk(ctx, "b", chain.Hash{}, 100, func() {}); err == nil {
 				require.LessOrEqual(t, len(m), 100)
 			}
 			json.Unmarshal(b, new(plannedNotice))

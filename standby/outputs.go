@@ -114,7 +114,7 @@ func (g *Group) healOnce() {
 	if n == nil {
 		return
 	}
-	err := n.fromAny(g.ctx, func(member string) error {
+	err := fromAny(g.ctx, n.sources(), func(member string) error {
 		ctx, cancel := context.WithTimeout(g.ctx, time.Minute)
 		defer cancel()
 		return g.archive.heal(ctx, archiveOf{g.peers, member})
@@ -135,7 +135,7 @@ func (g *Group) repairOutputs(damage error) error {
 		return damage
 	}
 	from := d.From
-	return n.fromAny(g.ctx, func(member string) error {
+	return fromAny(g.ctx, n.sources(), func(member string) error {
 		ctx, cancel := context.WithTimeout(g.ctx, time.Minute)
 		defer cancel()
 		for from <= d.To {

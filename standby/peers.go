@@ -79,7 +79,7 @@ func (p *peers) transport() *http.Transport {
 			}
 			return p.net.Dial(ctx, member, "rpc")
 		},
-		MaxIdleConnsPerHost:   8,
+		MaxIdleConnsPerHost:   2 * fetchers,
 		MaxConnsPerHost:       48,
 		IdleConnTimeout:       2 * time.Minute,
 		ResponseHeaderTimeout: 2 * time.Minute,
@@ -96,6 +96,14 @@ func (p *peers) close() {
 // must not hold up what another one can answer.
 const patience = 5 * time.Second
 
+// Bounds of a fetch. Its answer begins in less time than a promotion may stand
+// still: that can then still ask another member than the frozen one.
+const (
+	fetchBegin   = 3 * time.Second
+	fetchSilence = 30 * time.Second // once it has begun
+	fetchTime    = 10 * time.Minute
+)
+
 // call makes one request and returns at most max bytes of its answer.
 func (p *peers) call(ctx context.Context, member, method, path string, body []byte, max int64) ([]byte, error) {
 	if _, bounded := ctx.Deadline(); !bounded {
@@ -103,6 +111,33 @@ func (p *peers) call(ctx context.Context, member, method, path string, body []by
 		ctx, cancel = context.WithTimeout(ctx, patience)
 		defer cancel()
 	}
+	return p.exchange(ctx, member, method, path, body, max, func() {})
+}
+
+// fetch asks for what is large. A slow line gets the time it needs, as long as
+// pieces come; moved is called with each.
+func (p *peers) fetch(ctx context.Context, member, path string, max int64, moved func()) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTime)
+	defer cancel()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	silence := time.AfterFunc(fetchBegin, func() { end(errSilent) })
+	defer silence.Stop()
+	data, err := p.exchange(ctx, member, http.MethodGet, path, nil, max, func() {
+		silence.Reset(fetchSilence)
+		moved()
+	})
+	if err != nil && context.Cause(ctx) == errSilent {
+		err = fmt.Errorf("member %s: %w", member, errSilent)
+	}
+	return data, err
+}
+
+var errSilent = errors.New("it began no answer in time, or did not go on with one")
+
+// exchange is call within its context's bounds; heard is called with each piece
+// of the answer.
+func (p *peers) exchange(ctx context.Context, member, method, path string, body []byte, max int64, heard func()) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+member+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -112,11 +147,12 @@ func (p *peers) call(ctx context.Context, member, method, path string, body []by
 		return nil, fmt.Errorf("member %s: %w", member, err)
 	}
 	defer resp.Body.Close()
+	heard()
 	var data bytes.Buffer
 	if n := resp.ContentLength; n > 0 && n <= max {
 		data.Grow(int(n) + bytes.MinRead) // a chunk in one piece of memory
 	}
-	if _, err := data.ReadFrom(io.LimitReader(resp.Body, max+1)); err != nil {
+	if _, err := data.ReadFrom(io.LimitReader(heardReader{resp.Body, heard}, max+1)); err != nil {
 		return nil, fmt.Errorf("member %s: %w", member, err)
 	}
 	switch {
@@ -131,6 +167,18 @@ func (p *peers) call(ctx context.Context, member, method, path string, body []by
 		return nil, fmt.Errorf("member %s answers %s with %s: %.200s", member, path, resp.Status, bytes.TrimSpace(data.Bytes()))
 	}
 	return data.Bytes(), nil
+}
+
+// heardReader tells of each piece that is read.
+type heardReader struct {
+	io.Reader
+	heard func()
+}
+
+func (r heardReader) Read(b []byte) (int, error) {
+	n, err := r.Reader.Read(b)
+	r.heard()
+	return n, err
 }
 
 // position asks a member where it stands; with seq it waits up to wait until
@@ -162,14 +210,12 @@ func (p *peers) plan(ctx context.Context, member string, notice *plannedNotice) 
 	return err
 }
 
-func (p *peers) manifest(ctx context.Context, member string, digest chain.Hash) ([]byte, error) {
-	return p.call(ctx, member, http.MethodGet, "/peer/manifest/"+digest.String(), nil, maxPeerManifest)
+func (p *peers) manifest(ctx context.Context, member string, digest chain.Hash, moved func()) ([]byte, error) {
+	return p.fetch(ctx, member, "/peer/manifest/"+digest.String(), maxPeerManifest, moved)
 }
 
-func (p *peers) chunk(ctx context.Context, member string, h chain.Hash, size uint32) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, 6*patience) // a slow line needs its time for a chunk
-	defer cancel()
-	return p.call(ctx, member, http.MethodGet, "/peer/chunk/"+h.String(), nil, int64(size))
+func (p *peers) chunk(ctx context.Context, member string, h chain.Hash, size uint32, moved func()) ([]byte, error) {
+	return p.fetch(ctx, member, "/peer/chunk/"+h.String(), int64(size), moved)
 }
 
 // archiveOf is another member's archive.

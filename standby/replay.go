@@ -89,7 +89,7 @@ func (n *node) linked(ctx context.Context, tip chain.Tip, entries []fsm.JournalE
 				done <- fmt.Errorf("%w: %w", errReplay, err)
 				return
 			}
-			n.replica.progress.Add(1)
+			n.replica.moved()
 		}
 		done <- nil
 	}()
@@ -118,7 +118,7 @@ func (n *node) follow(ctx context.Context, h *host.Host, entries []fsm.JournalEn
 		}
 		n.g.survived(e)
 		events += uint64(len(e.Steps))
-		n.replica.progress.Add(1)
+		n.replica.moved()
 	}
 	return events, nil
 }

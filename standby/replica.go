@@ -217,11 +217,14 @@ func (r *replica) restoreNewest(ctx context.Context, refs []fsm.CheckpointRef) e
 	return errors.Join(errs...)
 }
 
+// moved tells the watchdogs that what is waited for goes on.
+func (r *replica) moved() { r.progress.Add(1) }
+
 func (r *replica) adopt(h *host.Host, restored uint64) {
 	r.host = h
 	r.restoredSeq.Store(restored)
 	r.hostSeq.Store(h.Head().Seq())
-	r.progress.Add(1)
+	r.moved()
 	r.n.g.changed.notify()
 }
 
