@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 
 	"github.com/understudy-ha/understudy/chain"
 )
@@ -52,20 +53,15 @@ type Entry struct {
 
 const entryMagic = 0xE1
 
+// ordinalAt is where an entry's ordinal begins in its encoding.
+const ordinalAt = 2 + 8
+
 // ErrEntry: the bytes are not those of an entry.
 var ErrEntry = errors.New("malformed entry")
 
 // Marshal appends the entry's encoding to dst.
 func (e *Entry) Marshal(dst []byte) []byte {
-	size := 64 + len(e.Record)
-	for i := range e.Steps {
-		s := &e.Steps[i]
-		size += 40 + len(s.Producer) + len(s.Reason) + len(s.Payload)
-		for _, o := range s.Outputs {
-			size += 5 + len(o)
-		}
-	}
-	if cap(dst)-len(dst) < size {
+	if size := e.size(); cap(dst)-len(dst) < size { // no more: the log and the journal keep it
 		dst = append(make([]byte, 0, len(dst)+size), dst...)
 	}
 	b := append(dst, entryMagic, byte(e.Kind))
@@ -91,6 +87,24 @@ func (e *Entry) Marshal(dst []byte) []byte {
 	}
 	return b
 }
+
+// size is how many bytes Marshal appends.
+func (e *Entry) size() int {
+	n := ordinalAt + 3*8 + len(e.Last) + sizeOf(len(e.Record)) + sizeOfNumber(uint64(len(e.Steps)))
+	for i := range e.Steps {
+		s := &e.Steps[i]
+		n += 1 + sizeOf(len(s.Producer)) + sizeOfNumber(s.Sequence) + 8 + sizeOf(len(s.Reason)) + sizeOf(len(s.Payload)) + sizeOfNumber(uint64(len(s.Outputs)))
+		for _, o := range s.Outputs {
+			n += sizeOf(len(o))
+		}
+	}
+	return n
+}
+
+// sizeOf is how many bytes n bytes take, with their number before them.
+func sizeOf(n int) int { return sizeOfNumber(uint64(n)) + n }
+
+func sizeOfNumber(v uint64) int { return (bits.Len64(v|1) + 6) / 7 }
 
 func appendBytes(b, v []byte) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(v))), v...)
@@ -172,7 +186,8 @@ func (r *reader) step(producer string, outs *[][]byte) Step {
 	return s
 }
 
-func (e *Entry) linkKind() chain.Kind {
+// LinkKind is the kind of the link of an entry that carries a record.
+func (e *Entry) LinkKind() chain.Kind {
 	if e.Kind == SealEntry {
 		return chain.KindSeal
 	}
@@ -181,7 +196,7 @@ func (e *Entry) linkKind() chain.Kind {
 
 // draft is the link that an entry's record becomes.
 func (e *Entry) draft() chain.Draft {
-	kind := e.linkKind()
+	kind := e.LinkKind()
 	return chain.Draft{Kind: kind, Term: e.Term, Time: e.Time, Input: chain.RecordDigest(kind, e.Record)}
 }
 

@@ -123,7 +123,8 @@ func (m *Image) WriteTo(w io.Writer) (int64, error) {
 	for i := range m.entries {
 		e := &m.entries[i]
 		buf = binary.BigEndian.AppendUint64(buf[:0], e.Index)
-		buf = e.entry(0).Marshal(buf)
+		buf = append(buf, e.Data...)
+		clear(buf[8+ordinalAt:][:8]) // it counts within an activation's entries, which the image does not have all
 		if err := section(buf); err != nil {
 			return n, err
 		}
@@ -194,12 +195,8 @@ func ReadState(r io.Reader, f *chain.Founding) (*State, error) {
 		case e.Kind == ReportEntry, e.Kind == NoopEntry, e.Ordinal != 0:
 			return nil, fmt.Errorf("%w: journal entry of kind %d and ordinal %d", ErrImage, e.Kind, e.Ordinal)
 		}
-		j := JournalEntry{
-			Index: binary.BigEndian.Uint64(b), Term: e.Term, First: e.First, Kind: e.Kind, Time: e.Time,
-			Steps: e.Steps, Record: e.Record, Last: e.Last, size: len(b) - 8,
-		}
-		s.journal.add(j)
-		next += j.links()
+		s.journal.add(binary.BigEndian.Uint64(b), e, b[8:])
+		next += uint64(max(len(e.Steps), 1))
 	}
 	var digest chain.Hash
 	if _, err := io.ReadFull(br, digest[:]); err != nil || digest != h.Hash() {

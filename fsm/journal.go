@@ -8,22 +8,34 @@ import (
 	"github.com/understudy-ha/understudy/chain"
 )
 
-// JournalEntry is a committed entry that made links.
+// JournalEntry is a committed entry that made links. It is kept as it came:
+// read, its steps would take as much room again, and the garbage collector would
+// follow them for as long as the journal keeps them.
 type JournalEntry struct {
-	Index, Term uint64
-	First       uint64
-	Kind        EntryKind
-	Time        int64
-	Steps       []Step
-	Record      []byte
-	Last        chain.Hash
-	size        int
+	Index uint64
+	First uint64 // seq of the first link
+	Data  []byte // in the log
+	steps int
+	time  int64
+	last  chain.Hash
 }
 
-// Extend makes the entry's links anew, after those up to the tip. The last one
-// must be the recorded one, which covers all before it; else the error says
+// Entry reads the entry. Its ordinal is 0 if it came in an image.
+func (j *JournalEntry) Entry() (*Entry, error) {
+	e, err := ParseEntry(j.Data)
+	if err != nil {
+		return nil, fmt.Errorf("journal entry at seq %d: %w", j.First, err)
+	}
+	return e, nil
+}
+
+// links is how many links the entry made.
+func (j *JournalEntry) links() uint64 { return uint64(max(j.steps, 1)) }
+
+// Extend makes the links of an entry anew, after those up to the tip. The last
+// one must be the recorded one, which covers all before it; else the error says
 // where the history differs, and the tip is of no more use.
-func (e *JournalEntry) Extend(tip *chain.Tip) error {
+func (e *Entry) Extend(tip *chain.Tip) error {
 	if e.First != tip.Head.Size() {
 		return fmt.Errorf("journal entry at seq %d after seq %d", e.First, tip.Head.Seq())
 	}
@@ -32,7 +44,7 @@ func (e *JournalEntry) Extend(tip *chain.Tip) error {
 		tip.Extend(&link, link.Hash())
 	}
 	if e.Kind != Batch {
-		extend(e.entry(0).draft())
+		extend(e.draft())
 	}
 	for i := range e.Steps {
 		extend(e.Steps[i].draft(e.Term, tip.Head.Link.Outputs, i == len(e.Steps)-1))
@@ -41,17 +53,6 @@ func (e *JournalEntry) Extend(tip *chain.Tip) error {
 		return fmt.Errorf("journal entry at seq %d ends in link %.8s, recorded is %.8s", e.First, tip.Head.Hash, e.Last)
 	}
 	return nil
-}
-
-// LinkKind is the kind of the link of an entry that carries a record.
-func (e *JournalEntry) LinkKind() chain.Kind { return e.entry(0).linkKind() }
-
-// links is how many links the entry made.
-func (e *JournalEntry) links() uint64 { return uint64(max(len(e.Steps), 1)) }
-
-// entry is the log entry that this was.
-func (e *JournalEntry) entry(ordinal uint64) *Entry {
-	return &Entry{Kind: e.Kind, Term: e.Term, Ordinal: ordinal, First: e.First, Steps: e.Steps, Record: e.Record, Time: e.Time, Last: e.Last}
 }
 
 // journal is the committed entries with links from seq from on. Entries are
@@ -66,10 +67,11 @@ type journal struct {
 // ErrPruned: the journal no longer reaches back so far.
 var ErrPruned = errors.New("the journal is pruned")
 
-func (j *journal) add(e JournalEntry) {
-	j.entries = append(j.entries, e)
+// add keeps an entry, of which data is the encoding.
+func (j *journal) add(index uint64, e *Entry, data []byte) {
+	j.entries = append(j.entries, JournalEntry{Index: index, First: e.First, Data: data, steps: len(e.Steps), time: e.Time, last: e.Last})
 	j.steps += len(e.Steps)
-	j.bytes += e.size
+	j.bytes += len(data)
 }
 
 // find is the index of the first entry whose links reach seq or beyond.
@@ -83,7 +85,7 @@ func (j *journal) lastAt(seq uint64) (chain.Hash, bool) {
 	if i == len(j.entries) || j.entries[i].First+j.entries[i].links()-1 != seq {
 		return chain.Hash{}, false
 	}
-	return j.entries[i].Last, true
+	return j.entries[i].last, true
 }
 
 // prune drops the entries before seq from.
@@ -93,8 +95,8 @@ func (j *journal) prune(from uint64) {
 		return
 	}
 	for k := range j.entries[:i] {
-		j.steps -= len(j.entries[k].Steps)
-		j.bytes -= j.entries[k].size
+		j.steps -= j.entries[k].steps
+		j.bytes -= len(j.entries[k].Data)
 	}
 	j.entries = append([]JournalEntry(nil), j.entries[i:]...) // lets the old ones go
 	j.from = from
@@ -120,7 +122,7 @@ func (s *State) SyncedAt() int64 {
 		return s.checks[n-1].Time
 	}
 	if len(s.journal.entries) > 0 {
-		return s.journal.entries[0].Time
+		return s.journal.entries[0].time
 	}
 	return s.tip.Head.Link.Time
 }

@@ -80,7 +80,7 @@ func (s *State) Apply(index, term uint64, data []byte) *Result {
 		return res
 	}
 	res.Kind, res.First, res.Record = e.Kind, e.First, e.Record
-	switch err := s.apply(e, res, len(data)); {
+	switch err := s.apply(e, res, data); {
 	case errors.Is(err, errDiverged):
 		s.diverged = fmt.Errorf("log entry %d: %w", index, err)
 		res.Status, res.Err = Diverged, s.diverged
@@ -97,9 +97,9 @@ func (s *State) Apply(index, term uint64, data []byte) *Result {
 
 var errDiverged = errors.New("this replica's history differs")
 
-func (s *State) apply(e *Entry, res *Result, size int) error {
+func (s *State) apply(e *Entry, res *Result, data []byte) error {
 	if e.Kind == HandoffEntry {
-		return s.applyHandoff(e, res, size)
+		return s.applyHandoff(e, res, data)
 	}
 	if e.Term != res.Term || e.Term != s.tip.Head.Link.Term {
 		return fmt.Errorf("entry of term %d in log term %d, the active's term is %d", e.Term, res.Term, s.tip.Head.Link.Term)
@@ -118,13 +118,13 @@ func (s *State) apply(e *Entry, res *Result, size int) error {
 		return fmt.Errorf("entry %d of term %d after entry %d: one was lost", e.Ordinal, e.Term, s.ordinal)
 	}
 	if e.Kind == SealEntry {
-		return s.applySeal(e, res, size)
+		return s.applySeal(e, res, data)
 	}
-	return s.applyBatch(e, res, size)
+	return s.applyBatch(e, res, data)
 }
 
 // applyBatch links the steps and takes them over only if all of them are right.
-func (s *State) applyBatch(e *Entry, res *Result, size int) error {
+func (s *State) applyBatch(e *Entry, res *Result, data []byte) error {
 	tip := s.tip
 	links := make([]chain.Link, len(e.Steps))
 	tree := make([]chain.Hash, 0, 2*len(links)+64) // a tree has fewer nodes above its leaves than leaves
@@ -153,19 +153,17 @@ func (s *State) applyBatch(e *Entry, res *Result, size int) error {
 		outputs = links[i].Outputs
 	}
 	res.Tree = tree
-	s.accept(e, res, tip, links, size)
+	s.accept(e, res, tip, links, data)
 	return nil
 }
 
-func (s *State) accept(e *Entry, res *Result, tip chain.Tip, links []chain.Link, size int) {
+func (s *State) accept(e *Entry, res *Result, tip chain.Tip, links []chain.Link, data []byte) {
 	s.tip, s.ordinal = tip, e.Ordinal
-	s.journal.add(JournalEntry{
-		Index: res.Index, Term: e.Term, First: e.First, Kind: e.Kind, Time: e.Time, Steps: e.Steps, Record: e.Record, Last: e.Last, size: size,
-	})
+	s.journal.add(res.Index, e, data)
 	res.Links, res.Steps = links, e.Steps
 }
 
-func (s *State) applyHandoff(e *Entry, res *Result, size int) error {
+func (s *State) applyHandoff(e *Entry, res *Result, data []byte) error {
 	h, err := chain.ParseHandoff(e.Record)
 	if err != nil {
 		return err
@@ -201,11 +199,11 @@ func (s *State) applyHandoff(e *Entry, res *Result, size int) error {
 	}
 	s.sessions.skip(link.Time - s.tip.Head.Link.Time)
 	s.handoff, s.handSeq, s.dead = *h, link.Seq, false
-	s.accept(e, res, tip, []chain.Link{link}, size)
+	s.accept(e, res, tip, []chain.Link{link}, data)
 	return nil
 }
 
-func (s *State) applySeal(e *Entry, res *Result, size int) error {
+func (s *State) applySeal(e *Entry, res *Result, data []byte) error {
 	seal, err := chain.ParseSeal(e.Record)
 	if err != nil {
 		return err
@@ -227,7 +225,7 @@ func (s *State) applySeal(e *Entry, res *Result, size int) error {
 	s.checks = append(slices.Clip(s.checks), CheckpointRef{Seal: *seal, SealSeq: link.Seq, Time: link.Time})
 	s.limitChecks()
 	s.sessions.expire(link.Time)
-	s.accept(e, res, tip, []chain.Link{link}, size)
+	s.accept(e, res, tip, []chain.Link{link}, data)
 	return nil
 }
 

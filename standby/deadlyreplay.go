@@ -14,7 +14,7 @@ var errDeadly = errors.New("two processes of this member died replaying the even
 
 // mayReplay refuses an entry whose replay ended this member's process twice:
 // it would end every further one as well.
-func (g *Group) mayReplay(e *fsm.JournalEntry) error {
+func (g *Group) mayReplay(e *fsm.Entry) error {
 	for _, d := range g.poison.Deaths() {
 		if !d.Replay || d.Count < deadly || d.Seq < e.First || d.Seq-e.First >= uint64(len(e.Steps)) {
 			continue
@@ -31,7 +31,7 @@ func deadlyReplay(d *poison.Death) error {
 }
 
 // survived forgets the deaths in the replay of an entry that was replayed now.
-func (g *Group) survived(e *fsm.JournalEntry) {
+func (g *Group) survived(e *fsm.Entry) {
 	g.poison.Forget(func(d *poison.Death) bool {
 		return d.Replay && d.Seq >= e.First && d.Seq-e.First < uint64(len(e.Steps))
 	})

@@ -85,7 +85,11 @@ func (n *node) linked(ctx context.Context, tip chain.Tip, entries []fsm.JournalE
 				done <- context.Cause(ctx)
 				return
 			}
-			if err := entries[i].Extend(&tip); err != nil {
+			e, err := entries[i].Entry()
+			if err == nil {
+				err = e.Extend(&tip)
+			}
+			if err != nil {
 				done <- fmt.Errorf("%w: %w", errReplay, err)
 				return
 			}
@@ -103,12 +107,15 @@ func (n *node) linked(ctx context.Context, tip chain.Tip, entries []fsm.JournalE
 // follow has the daemon process the steps of entries that it has not seen yet.
 func (n *node) follow(ctx context.Context, h *host.Host, entries []fsm.JournalEntry) (events uint64, err error) {
 	for i := range entries {
-		e := &entries[i]
-		if e.First <= h.Sequence() {
+		if entries[i].First <= h.Sequence() {
 			continue // an earlier replay was cut short after it
 		}
 		if err := ctx.Err(); err != nil {
 			return events, context.Cause(ctx)
+		}
+		e, err := entries[i].Entry()
+		if err != nil {
+			return events, fmt.Errorf("%w: %w", errReplay, err)
 		}
 		if err := n.g.mayReplay(e); err != nil {
 			return events, err
@@ -124,7 +131,7 @@ func (n *node) follow(ctx context.Context, h *host.Host, entries []fsm.JournalEn
 }
 
 // followEntry brings a host over one committed entry.
-func followEntry(h *host.Host, e *fsm.JournalEntry) error {
+func followEntry(h *host.Host, e *fsm.Entry) error {
 	if e.Kind != fsm.Batch {
 		return h.Skip(e.LinkKind(), e.Term, e.Time)
 	}

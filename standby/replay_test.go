@@ -74,9 +74,10 @@ func TestReplayOfAnotherJournal(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, head, *tip)
 		entries = slices.Clone(entries)
-		last := &entries[len(entries)-1]
-		last.Steps = slices.Clone(last.Steps)
+		last, err := entries[len(entries)-1].Entry()
+		require.NoError(t, err)
 		last.Steps[0].Producer = "q" // of which the daemon makes nothing
+		entries[len(entries)-1].Data = last.Marshal(nil)
 		_, err = n.linked(t.Context(), genesis, entries)(nil)
 		require.ErrorIs(t, err, errReplay)
 	})
