@@ -132,12 +132,7 @@ func TestPartitionedActive(t *testing.T) {
 		c := newCluster(t, 3, newTally)
 		c.must("p", 1, "before")
 		old := c.active()
-		var others []string
-		for name := range c.members {
-			if name != old.cfg.Member {
-				others = append(others, name)
-			}
-		}
+		others := c.others(old.cfg.Member)
 		c.sw.Isolate(old.cfg.Member, others...)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
@@ -374,12 +369,7 @@ func TestDeposedActiveMissesNothing(t *testing.T) {
 		c.must("p", 1, "x")
 		c.settled() // each of the others may be elected
 		old := c.active()
-		var others []string
-		for name := range c.members {
-			if name != old.cfg.Member {
-				others = append(others, name)
-			}
-		}
+		others := c.others(old.cfg.Member)
 		c.sw.Isolate(old.cfg.Member, others...)
 		next := c.members[others[0]].group()
 		next.node.Load().trans.StandForElection(t.Context())

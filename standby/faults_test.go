@@ -321,12 +321,7 @@ func failovers(t *testing.T, rounds int, rng *rand.Rand) {
 			wg.Wait()
 			c.start(victim)
 		case 5:
-			var others []string
-			for name := range c.members {
-				if name != victim {
-					others = append(others, name)
-				}
-			}
+			others := c.others(victim)
 			c.sw.Isolate(victim, others...)
 			c.eventually("the isolated member gives up", func() bool { return a.Status().Role != RoleActive })
 			wg.Wait()
