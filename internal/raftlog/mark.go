@@ -63,6 +63,11 @@ func (l *Log) readMark(tidy bool) error {
 		return damaged(markFile, "it is of another format")
 	}
 	l.mark = b
+	if tidy { // names that an earlier process left in memory count from now on
+		if err := l.fs.SyncDir("."); err != nil {
+			return err
+		}
+	}
 	listed := make(map[string]bool)
 	for b = b[1:]; len(b) > 0; b = b[markRow:] {
 		v := func(i int) uint64 { return binary.BigEndian.Uint64(b[4+8*i:]) }
