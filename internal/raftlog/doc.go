@@ -5,7 +5,8 @@
 // before their use and read as zeros. Each append is a frame: it says which of
 // the earlier entries still count, and adds its own. Removing entries is a frame
 // too: nothing that was acknowledged is ever written over, not even the page it
-// ends in. A frame has a number, one more than the last, and is cut into sectors
+// ends in, but for the newest frame, which an opening may write once more as it
+// is. A frame has a number, one more than the last, and is cut into sectors
 // of 512 bytes, each with the frame's number and a CRC32C over its content, its
 // place and its segment's random id.
 //

@@ -90,7 +90,7 @@ func (l *Log) replay(s *segment, newest, tidy bool) error {
 	if s.frame != l.frame+1 {
 		return damaged(markFile, "segment %d begins with frame %d, the one before ends with %d", s.number, s.frame, l.frame)
 	}
-	at := int64(0)
+	at, last := int64(0), int64(0)
 	for at < s.end || newest {
 		f, err := s.frameAt(at, l.frame+1)
 		if err != nil {
@@ -106,13 +106,18 @@ func (l *Log) replay(s *segment, newest, tidy bool) error {
 		if at < s.end && next > s.end {
 			return damaged(markFile, "segment %d is acknowledged up to byte %d, in the middle of a frame", s.number, s.end)
 		}
-		at = next
+		last, at = at, next
 	}
 	if at < s.end {
 		return damaged(s.name(), "frame %d at byte %d is not as it was written, the segment is acknowledged up to byte %d", l.frame+1, at, s.end)
 	}
 	if !newest {
 		return nil
+	}
+	if last >= s.end && tidy {
+		if err := s.again(last, at); err != nil {
+			return err
+		}
 	}
 	if err := s.cut(at, l.frame+1, tidy); err != nil {
 		return err

@@ -107,6 +107,18 @@ func (s *segment) firstNot(from, to int64, want func(frame uint64) bool) (int64,
 	return to, nil
 }
 
+// again writes the newest frame once more, with the bytes that are there. The
+// process that wrote it may have ended with a failed fsync: the kernel then has
+// in memory what the disk has not, and no fsync writes it.
+func (s *segment) again(from, to int64) error {
+	b := make([]byte, to-from)
+	if err := readFull(s.file, b, from); err != nil {
+		return err
+	}
+	_, err := s.file.WriteAt(b, from)
+	return err
+}
+
 // cut removes an incomplete frame of that number, the last of the log, if one
 // begins at a byte. What could not be the rest of a frame in writing is damage.
 func (s *segment) cut(at int64, number uint64, tidy bool) error {

@@ -64,7 +64,14 @@ func OpenStable(fs durable.FS, name string, o Options) (*Stable, error) {
 	if s.file, err = fs.Open(name, false); err != nil {
 		return nil, err
 	}
-	if err := s.file.Sync(); err != nil { // what an earlier process left in memory counts from now on
+	// What an earlier process left in memory counts from now on. If its fsync
+	// failed the kernel calls it clean: it must be written again.
+	newest := int64(s.n%2) * pageSize
+	_, err = s.file.WriteAt(data[newest:newest+sectorSize], newest)
+	if err == nil {
+		err = s.file.Sync()
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.file.Close())
 	}
 	return s, nil
