@@ -101,6 +101,29 @@ func removeUnsealed(fs durable.FS, snapshots, digests []string) error {
 	return nil
 }
 
+// removeReaped removes the digests of snapshots that Raft has removed, while
+// others may be made. A digest is made after its snapshot, so the snapshot of one
+// that is listed first is listed too.
+func removeReaped(fs durable.FS) error {
+	digests, err := fs.List("digests")
+	if err != nil {
+		return err
+	}
+	snapshots, err := fs.List("snapshots")
+	if err != nil {
+		return err
+	}
+	for _, id := range digests {
+		if isLeftover(id) || slices.Contains(snapshots, id) {
+			continue
+		}
+		if err := fs.Remove("digests/" + id); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 // isLeftover: a file that was being written whole, as [durable.FS] does.
 func isLeftover(name string) bool { return strings.Contains(name, ".tmp") }
 

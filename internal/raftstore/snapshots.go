@@ -121,8 +121,9 @@ func (s *snapshotStore) newest() (boundary, error) {
 	return boundary{metas[0].Index, metas[0].Term}, errors.Join(err, r.Close())
 }
 
-// seal makes the digest of a complete snapshot, then says that it is there. To
-// read the snapshot takes as long as it is large, and is no write.
+// seal makes the digest of a complete snapshot, says that it is there, and removes
+// the digests of those that Raft has removed for it. To read the snapshot takes as
+// long as it is large, and is no write.
 func (s *snapshotStore) seal(id string) error {
 	if s.dir == "" {
 		return nil
@@ -136,6 +137,9 @@ func (s *snapshotStore) seal(id string) error {
 		if err := durable.WriteSealed(fs, "digests/"+id, d[:]); err != nil {
 			return err
 		}
-		return writeNewest(fs, id)
+		if err := writeNewest(fs, id); err != nil {
+			return err
+		}
+		return removeReaped(fs)
 	})
 }

@@ -237,3 +237,15 @@ func TestLeftoverOfTheFirstDigest(t *testing.T) {
 	require.NoError(t, s.Close())
 	require.NoFileExists(t, left)
 }
+
+// The digest of a snapshot goes with it, also in a process that runs for long:
+// there may be a snapshot every few seconds.
+func TestDigestsGoWithTheirSnapshots(t *testing.T) {
+	dir, ids := snapshots(t, 50, 5, 10, 15, 20, 25, 30)
+	for _, sub := range []string{"snapshots", "digests"} {
+		names, err := durable.OS(dir).List(sub)
+		require.NoError(t, err)
+		require.Equal(t, ids[3:], names, sub)
+	}
+	starts(t, dir, 30)
+}
