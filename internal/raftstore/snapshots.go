@@ -102,9 +102,17 @@ func (k *snapshotSink) Cancel() error {
 	return k.cancel()
 }
 
+// cancel leaves nothing. Raft's sink does on a full disk: it cannot write what it
+// buffers, and gives up with its file open.
 func (k *snapshotSink) cancel() error {
 	k.state.Close()
-	return k.SnapshotSink.Cancel()
+	err := k.SnapshotSink.Cancel()
+	if k.s.dir == "" {
+		return err
+	}
+	left := filepath.Join(k.s.dir, "snapshots", k.ID()+".tmp")
+	os.Truncate(filepath.Join(left, "state.bin"), 0) // else the room comes back when the file is closed
+	return errors.Join(err, os.RemoveAll(left))
 }
 
 // newest is the boundary of the newest snapshot, zero if there is none.
