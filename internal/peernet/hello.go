@@ -30,7 +30,9 @@ type gate struct {
 	roster chain.Roster
 	memory durable.FS
 
-	mu       sync.Mutex
+	writing sync.Mutex // held by whoever writes to memory, for as long as a disk may hang
+
+	mu       sync.Mutex           // held shortly
 	known    map[string]peerStore // as remembered on disk
 	refusals map[string]Refusal
 }

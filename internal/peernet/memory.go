@@ -65,9 +65,12 @@ func newGate(id Identity, key chain.Keypair, roster chain.Roster, memory durable
 // remember compares a peer's store with what is known of it, and takes note,
 // durably, before the peer is let in.
 func (g *gate) remember(p Identity) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	known, ok := g.known[p.Member]
+	if known, ok := g.recall(p.Member); ok && known.id == p.StoreID && known.starts == p.Starts && known.mark == p.Marks[0] {
+		return nil // nothing is to be written, so no disk that hangs is waited for
+	}
+	g.writing.Lock()
+	defer g.writing.Unlock()
+	known, ok := g.recall(p.Member)
 	since := p.Starts - known.starts // starts that this member does not know of
 	beyond := since >= uint64(len(p.Marks))
 	switch {
@@ -85,9 +88,17 @@ func (g *gate) remember(p Identity) error {
 	return g.store(p.Member, peerStore{p.StoreID, p.Starts, p.Marks[0], known.putBack})
 }
 
+// recall is what is remembered of a peer.
+func (g *gate) recall(member string) (peerStore, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s, ok := g.known[member]
+	return s, ok
+}
+
 // putBack takes note, once, that a peer's store was put back.
 func (g *gate) putBack(member string) error {
-	known := g.known[member]
+	known, _ := g.recall(member)
 	if known.putBack {
 		return nil
 	}
@@ -99,6 +110,8 @@ func (g *gate) store(member string, s peerStore) error {
 	if err := durable.WriteSealed(g.memory, member, s.marshal()); err != nil {
 		return fmt.Errorf("this member cannot remember %q: %w", member, err)
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.known[member] = s
 	return nil
 }
