@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"github.com/hashicorp/raft"
@@ -25,6 +26,8 @@ type logStore struct {
 	g    *guard
 	edge atomic.Pointer[boundary]
 	new  recent
+
+	taking sync.Mutex // one snapshot at a time becomes the edge
 }
 
 func sum(l *raft.Log, ext []byte) chain.Hash {
@@ -99,8 +102,14 @@ func (s *logStore) DeleteRange(min, max uint64) error {
 // snapshotTaken makes a snapshot the boundary. Entries of another line at and
 // under it are removed, and a log that ends before it, as that of a member that
 // was away for long, is emptied: what follows the snapshot would leave a hole.
-// What lies above it is Raft's to truncate.
+// What lies above it is Raft's to truncate. A snapshot that was begun before a
+// newer one was installed changes nothing.
 func (s *logStore) snapshotTaken(index, term uint64) error {
+	s.taking.Lock()
+	defer s.taking.Unlock()
+	if e := s.edge.Load(); e != nil && e.index > index {
+		return nil
+	}
 	first, err := s.FirstIndex()
 	if err != nil {
 		return err

@@ -249,3 +249,21 @@ func TestDigestsGoWithTheirSnapshots(t *testing.T) {
 	}
 	starts(t, dir, 30)
 }
+
+// A member that was frozen while it made a snapshot may get one from beyond its
+// log first. The older one, completed after it, takes nothing of it back: the
+// leader would have to send the newer one again.
+func TestOlderSnapshotAfterAnInstalledOne(t *testing.T) {
+	dir, _ := snapshots(t, 30)
+	s, err := raftstore.Open(dir, options(raftstore.File))
+	require.NoError(t, err)
+	defer s.Close()
+	older, err := s.Snapshots.Create(raft.SnapshotVersionMax, 20, 7, raft.Configuration{}, 1, nil)
+	require.NoError(t, err)
+	snapshot(t, s, 100)
+	require.NoError(t, older.Close())
+	var l raft.Log
+	require.NoError(t, s.Log.GetLog(100, &l))
+	require.EqualValues(t, 7, l.Term)
+	require.NoError(t, s.Log.StoreLog(entry(101, 7)))
+}
