@@ -91,6 +91,7 @@ func (s *Store) recover() error {
 	if err != nil {
 		return err
 	}
+	s.size.Store(whole)
 	return s.cut(whole)
 }
 
@@ -302,12 +303,12 @@ func (s *Store) Truncate(size uint64) error {
 }
 
 func (s *Store) cut(size uint64) error {
-	s.size.Store(size)
 	edge, err := s.readEdge(size)
 	if err != nil {
 		return err
 	}
 	s.edge = edge
+	s.size.Store(size)
 	n := s.idxN.Load()
 	s.recEnd = 0
 	for ; n > 0; n-- {

@@ -1,6 +1,7 @@
 package history_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -131,6 +132,29 @@ func TestHistoryFlips(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A cut that fails, since the disk does not give what the tree grows on from,
+// changes nothing: what is appended after it is in its right place.
+func TestFailedCut(t *testing.T) {
+	links, records, tips := grow(t, 100)
+	m := durable.NewMem()
+	s, err := history.Open(m.Sub("h"), links[0].Origin)
+	require.NoError(t, err)
+	fill(t, s, links[:90], records, 7)
+	m.Hook = func(op, name string) error {
+		if op == "read" && name == "h/hashes" {
+			return errors.New("the disk cannot be read")
+		}
+		return nil
+	}
+	require.ErrorIs(t, s.Truncate(55), durable.ErrDamaged)
+	m.Hook = nil
+	fill(t, s, links, records, 7)
+	require.NoError(t, s.Check(tips[99].Frontier))
+	at, err := s.Scrub(0, 100)
+	require.NoError(t, err)
+	require.EqualValues(t, 100, at)
 }
 
 // A store that is given the tree's hashes is the same as one that computes them,
