@@ -232,11 +232,17 @@ func (s *Store) PutRecord(seq uint64, record []byte) error {
 	if _, err := s.records.WriteAt(b, s.recEnd); err != nil {
 		return err
 	}
+	return s.putIndex(seq, record)
+}
+
+// putIndex names the record that follows those that are named.
+func (s *Store) putIndex(seq uint64, record []byte) error {
+	n := s.idxN.Load()
 	x := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, seq), uint64(s.recEnd))
 	if _, err := s.index.WriteAt(x, n*idxSize); err != nil {
 		return err
 	}
-	s.recEnd += int64(len(b))
+	s.recEnd += frameHead + int64(len(record))
 	s.idxN.Store(n + 1)
 	return nil
 }
@@ -274,24 +280,35 @@ func (s *Store) Record(seq uint64) ([]byte, error) {
 }
 
 func (s *Store) recordAt(seq uint64, off int64) ([]byte, error) {
-	damaged := fmt.Errorf("record of seq %d: %w", seq, durable.ErrDamaged)
+	at, rec, err := s.frameAt(off)
+	if err == nil && at != seq {
+		err = durable.ErrDamaged
+	}
+	if err != nil {
+		return nil, fmt.Errorf("record of seq %d: %w", seq, err)
+	}
+	return rec, nil
+}
+
+// frameAt reads the record at an offset, and the seq that it says.
+func (s *Store) frameAt(off int64) (seq uint64, rec []byte, err error) {
 	var head [frameHead]byte
 	if _, err := s.records.ReadAt(head[:], off); err != nil {
-		return nil, damaged
+		return 0, nil, durable.ErrDamaged
 	}
 	n := binary.BigEndian.Uint32(head[8:])
 	end, err := s.records.Size()
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
-	if binary.BigEndian.Uint64(head[:]) != seq || n > maxRecord || int64(n) > end-off-frameHead {
-		return nil, damaged
+	if n > maxRecord || int64(n) > end-off-frameHead {
+		return 0, nil, durable.ErrDamaged
 	}
-	rec := make([]byte, n)
+	rec = make([]byte, n)
 	if _, err := s.records.ReadAt(rec, off+frameHead); err != nil || chain.Derive("stored record", head[:12], rec) != chain.Hash(head[12:]) {
-		return nil, damaged
+		return 0, nil, durable.ErrDamaged
 	}
-	return rec, nil
+	return binary.BigEndian.Uint64(head[:]), rec, nil
 }
 
 // Truncate drops all links and records from size on.
@@ -309,7 +326,7 @@ func (s *Store) cut(size uint64) error {
 	}
 	s.edge = edge
 	s.size.Store(size)
-	n := s.idxN.Load()
+	n, next := s.idxN.Load(), uint64(0)
 	s.recEnd = 0
 	for ; n > 0; n-- {
 		seq, off, err := s.idx(n - 1)
@@ -317,15 +334,25 @@ func (s *Store) cut(size uint64) error {
 			continue
 		}
 		if rec, err := s.recordAt(seq, off); err == nil {
-			s.recEnd = off + frameHead + int64(len(rec))
+			s.recEnd, next = off+frameHead+int64(len(rec)), seq+1
 			break
 		}
 		// Torn by a crash: its link brings it again.
 	}
 	s.idxN.Store(n)
+	for { // records that the index does not name, if it was damaged itself
+		seq, rec, err := s.frameAt(s.recEnd)
+		if err != nil || seq < next || seq >= size {
+			break
+		}
+		if err := s.putIndex(seq, rec); err != nil {
+			return err
+		}
+		next = seq + 1
+	}
 	return errors.Join(
 		s.links.Truncate(int64(size)*chain.LinkSize), s.hashes.Truncate(tlog.StoredHashCount(int64(size))*32),
-		s.index.Truncate(n*idxSize), s.records.Truncate(s.recEnd))
+		s.index.Truncate(s.idxN.Load()*idxSize), s.records.Truncate(s.recEnd))
 }
 
 // Check compares the tree with a frontier of the same size, and the newest

@@ -248,3 +248,34 @@ func TestDamagedIndexOffset(t *testing.T) {
 		})
 	}
 }
+
+// An index that is gone, cut or damaged at its end takes no record with it: in a
+// group of one they are nowhere else.
+func TestIndexIsMadeAgain(t *testing.T) {
+	for name, damage := range map[string]func(f durable.File) error{
+		"gone":         func(f durable.File) error { return f.Truncate(0) },
+		"cut":          func(f durable.File) error { return f.Truncate(2*16 + 5) },
+		"its last seq": func(f durable.File) error { _, err := f.WriteAt([]byte{1}, 3*16); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			links, records, tips := grow(t, 45)
+			fs := durable.NewMem().Sub("h")
+			s, err := history.Open(fs, links[0].Origin)
+			require.NoError(t, err)
+			fill(t, s, links, records, 45)
+			require.NoError(t, s.Close())
+			f, err := fs.Open("index", false)
+			require.NoError(t, err)
+			require.NoError(t, damage(f))
+
+			s, err = history.Open(fs, links[0].Origin)
+			require.NoError(t, err)
+			require.NoError(t, s.Check(tips[44].Frontier))
+			for seq, want := range records {
+				got, err := s.Record(seq)
+				require.NoError(t, err, "seq %d", seq)
+				require.Equal(t, want, got)
+			}
+		})
+	}
+}
