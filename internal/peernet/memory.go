@@ -59,6 +59,9 @@ func newGate(id Identity, key chain.Keypair, roster chain.Roster, memory durable
 		}
 		g.known[m.Name] = known
 	}
+	if err := memory.SyncDir("."); err != nil { // what a killed process has renamed counts from now on
+		return nil, fmt.Errorf("what this member remembers of the others: %w", err)
+	}
 	return g, nil
 }
 

@@ -1,10 +1,12 @@
 package peernet
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/understudy-ha/understudy/internal/durable"
 	"github.com/understudy-ha/understudy/internal/golden"
 )
 
@@ -62,4 +64,33 @@ func TestGoldenPutBack(t *testing.T) {
 	g, err = newGate(g.id, g.key, g.roster, g.memory)
 	require.NoError(t, err)
 	require.Equal(t, peerStore{[16]byte{2}, 2, [8]byte{1, 2, 3, 4, 5, 6, 7, 8}, true}, g.known["b"])
+}
+
+// killed is a file system under a process that is killed between the renaming of
+// a file and the fsync of its directory.
+type killed struct{ durable.FS }
+
+func (k killed) WriteFile(name string, data []byte) error {
+	return errors.Join(k.Place(name, data), errors.New("killed"))
+}
+
+// What a member reads at its start of another one's store, it also knows after a
+// power cut: it lets that one in without writing it down again.
+func TestWhatIsReadOfAPeerIsDurable(t *testing.T) {
+	g := testGate(t, "a")
+	disk := durable.NewMem()
+	g.memory = disk.Sub("peers")
+	old := started(Identity{Member: "b", StoreID: [16]byte{2}}, 1)
+	b := started(old, 1)
+	require.NoError(t, g.remember(old))
+	g.memory = killed{g.memory}
+	require.ErrorContains(t, g.remember(b), "killed")
+
+	g, err := newGate(g.id, g.key, g.roster, disk.Sub("peers"))
+	require.NoError(t, err)
+	require.NoError(t, g.remember(b))
+	disk.Crash()
+	g, err = newGate(g.id, g.key, g.roster, disk.Sub("peers"))
+	require.NoError(t, err)
+	require.ErrorContains(t, g.remember(old), "put back")
 }
