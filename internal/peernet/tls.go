@@ -18,7 +18,7 @@ import (
 
 // Bounds of the real network.
 const (
-	maxPeerConns = 64 // per member
+	maxPeerConns = 64 // per member and protocol: calls, which clients cause, shut out no Raft
 	alpnPrefix   = "understudy-"
 	alpnSuffix   = "/1"
 )
@@ -44,18 +44,22 @@ type tlsNet struct {
 	wg     sync.WaitGroup
 	mu     sync.Mutex
 	conns  map[*tlsConn]bool
-	perM   map[string]int
+	perM   map[kind]int
 	knocks knocks
 	closed bool
 	lost   losses
 }
 
+// kind is what connections are counted by.
+type kind struct{ member, proto string }
+
 type tlsConn struct {
 	*tls.Conn
-	n    *tlsNet
-	peer Identity
-	once sync.Once
-	done atomic.Bool // closed by this side
+	n     *tlsNet
+	peer  Identity
+	proto string
+	once  sync.Once
+	done  atomic.Bool // closed by this side
 }
 
 func (c *tlsConn) Peer() Identity { return c.peer }
@@ -90,7 +94,7 @@ func Listen(cfg Config) (Network, error) {
 	}
 	n := &tlsNet{
 		cfg: cfg, gate: g, ln: ln,
-		conns: make(map[*tlsConn]bool), perM: make(map[string]int),
+		conns: make(map[*tlsConn]bool), perM: make(map[kind]int),
 		lost: newLosses(),
 	}
 	n.queues.addr = ln.Addr()
@@ -134,12 +138,11 @@ func (n *tlsNet) admit(raw net.Conn) error {
 		raw.Close()
 		return err
 	}
-	if !n.add(c) {
+	if err := n.add(c); err != nil {
 		raw.Close()
-		return fmt.Errorf("%d connections of %s already", maxPeerConns, c.peer.Member)
+		return err
 	}
-	proto := tc.ConnectionState().NegotiatedProtocol
-	n.queues.get(proto[len(alpnPrefix) : len(proto)-len(alpnSuffix)]).put(c)
+	n.queues.get(c.proto).put(c)
 	return nil
 }
 
@@ -160,18 +163,23 @@ func (n *tlsNet) greet(tc *tls.Conn, want string) (*tlsConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tlsConn{Conn: tc, n: n, peer: peer}, nil
+	proto := st.NegotiatedProtocol[len(alpnPrefix) : len(st.NegotiatedProtocol)-len(alpnSuffix)]
+	return &tlsConn{Conn: tc, n: n, peer: peer, proto: proto}, nil
 }
 
-func (n *tlsNet) add(c *tlsConn) bool {
+func (n *tlsNet) add(c *tlsConn) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.closed || n.perM[c.peer.Member] >= maxPeerConns {
-		return false
+	k := kind{c.peer.Member, c.proto}
+	switch {
+	case n.closed:
+		return net.ErrClosed
+	case n.perM[k] >= maxPeerConns:
+		return fmt.Errorf("there are %d connections with %s for %s already: some must end before", maxPeerConns, k.member, k.proto)
 	}
 	n.conns[c] = true
-	n.perM[c.peer.Member]++
-	return true
+	n.perM[k]++
+	return nil
 }
 
 func (n *tlsNet) forget(c *tlsConn) {
@@ -179,7 +187,7 @@ func (n *tlsNet) forget(c *tlsConn) {
 	defer n.mu.Unlock()
 	if n.conns[c] {
 		delete(n.conns, c)
-		n.perM[c.peer.Member]--
+		n.perM[kind{c.peer.Member, c.proto}]--
 	}
 }
 
@@ -209,8 +217,8 @@ func (n *tlsNet) Dial(ctx context.Context, member, proto string) (Conn, error) {
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
-	if err == nil && !n.add(c) {
-		err = net.ErrClosed
+	if err == nil {
+		err = n.add(c)
 	}
 	if err != nil {
 		raw.Close()
