@@ -137,7 +137,7 @@ func (h *Host) Deliver(ev chain.Event) (Step, error) {
 		return Step{}, h.poison
 	}
 	if err != nil {
-		return h.record(ev, input, nil, chain.Rejected, reason(err.Error())), nil
+		return h.record(ev, input, nil, chain.Rejected, err.Error()), nil
 	}
 	return h.record(ev, input, outs, 0, ""), nil
 }
@@ -162,7 +162,7 @@ func (h *Host) again(ev chain.Event, input chain.Hash, flags chain.Flags) ([][]b
 	}
 	detail := "the daemon accepts what it rejected before"
 	if err != nil {
-		detail = "the daemon rejects what it accepted before: " + reason(err.Error())
+		detail = "the daemon rejects what it accepted before: " + err.Error()
 	}
 	return nil, h.diverge(&DivergenceError{Seq: ev.Seq, Detail: detail})
 }
@@ -194,6 +194,7 @@ func (h *Host) admitAfter(head *chain.Link, ev *chain.Event) error {
 }
 
 // process calls the daemon. A panic or outputs over the limit poison the host.
+// The error has its text already: that is the daemon's code too, and may panic.
 func (h *Host) process(ev chain.Event, input chain.Hash) (outs [][]byte, err error) {
 	if h.attend != nil {
 		h.attend(ev, input)
@@ -205,7 +206,7 @@ func (h *Host) process(ev chain.Event, input chain.Hash) (outs [][]byte, err err
 	}()
 	outs, err = h.daemon.Process(ev)
 	if err != nil {
-		return nil, err
+		return nil, errors.New(reason(err.Error()))
 	}
 	size := len(ev.Payload)
 	for _, o := range outs {

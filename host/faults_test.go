@@ -1,0 +1,43 @@
+package host_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/host"
+)
+
+// refusal is an error of a daemon's own type.
+type refusal struct{ why string }
+
+func (r *refusal) Error() string { return r.why }
+
+// hollow rejects with a nil *refusal, which is an error that is not nil.
+type hollow struct{ counter }
+
+func (h *hollow) Process(ev chain.Event) ([][]byte, error) {
+	if string(ev.Payload) == "hollow" {
+		var r *refusal
+		return nil, r
+	}
+	return h.counter.Process(ev)
+}
+
+// The text of a daemon's error is the daemon's code too: a panic in it poisons
+// the host and ends no process.
+func TestErrorThatPanicsIsContained(t *testing.T) {
+	h := newHost(t, &hollow{})
+	st, err := h.Deliver(event(1, "1"))
+	require.NoError(t, err)
+	require.NotPanics(t, func() { _, err = h.Deliver(event(2, "hollow")) })
+	var p *host.PoisonError
+	require.ErrorAs(t, err, &p)
+	require.Contains(t, p.Reason, "panicked")
+	require.Equal(t, st.Hash, h.Head().Hash, "nothing is recorded")
+
+	r := newHost(t, &hollow{}) // in a replay, where it was accepted before
+	require.NotPanics(t, func() { err = r.Follow(event(1, "hollow"), 0, nil) })
+	require.ErrorIs(t, err, host.ErrPoisoned)
+}
