@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"math"
 	"runtime/debug"
 
 	"github.com/understudy-ha/understudy/chain"
@@ -49,10 +50,15 @@ func (h *Host) Health() Health {
 
 // Saturation is how busy the daemon says it is, 0 to 1.
 func (h *Host) Saturation() float64 {
-	if d, ok := h.daemon.(SaturationReporter); ok {
-		return min(max(d.Saturation(), 0), 1)
+	d, ok := h.daemon.(SaturationReporter)
+	if !ok {
+		return 0
 	}
-	return 0
+	load := d.Saturation()
+	if math.IsNaN(load) { // 0/0: nothing to do
+		return 0
+	}
+	return min(max(load, 0), 1)
 }
 
 // Requirements is what the daemon wants of a machine; nothing if it does not say.

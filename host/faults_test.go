@@ -1,6 +1,7 @@
 package host_test
 
 import (
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -40,4 +41,21 @@ func TestErrorThatPanicsIsContained(t *testing.T) {
 	r := newHost(t, &hollow{}) // in a replay, where it was accepted before
 	require.NotPanics(t, func() { err = r.Follow(event(1, "hollow"), 0, nil) })
 	require.ErrorIs(t, err, host.ErrPoisoned)
+}
+
+// gauge says that it is as busy as it is told.
+type gauge struct {
+	counter
+	saturation float64
+}
+
+func (g *gauge) Saturation() float64 { return g.saturation }
+
+// A load of 0/0 is no number. JSON has none for it: neither the status nor what
+// members say to each other could be told.
+func TestSaturationIsANumber(t *testing.T) {
+	for given, want := range map[float64]float64{-1: 0, 0.5: 0.5, 7: 1, math.Inf(1): 1, math.Inf(-1): 0, math.NaN(): 0} {
+		got := newHost(t, &gauge{saturation: given}).Saturation()
+		require.Equal(t, want, got, "%v", given)
+	}
 }
