@@ -28,33 +28,37 @@ func (h *Host) Query(request []byte) (answer []byte, err error) {
 // Control tells the daemon what happens to it, if it listens.
 func (h *Host) Control(c Control) {
 	if d, ok := h.daemon.(Controlled); ok && h.poison == nil {
-		defer func() {
-			if p := recover(); p != nil {
-				h.poison = &PoisonError{Seq: h.tip.Head.Size(), Reason: reason(fmt.Sprintf("the daemon panicked on %T: %v", c, p)), Stack: string(debug.Stack())}
-			}
-		}()
-		d.OnControl(c)
+		h.contain(fmt.Sprintf("on %T", c), func() { d.OnControl(c) })
 	}
 }
 
-// Health is the daemon's own judgement; healthy if it has none.
-func (h *Host) Health() Health {
+// contain has a panic of the daemon, besides events, poison the host.
+func (h *Host) contain(where string, f func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.poison = &PoisonError{Seq: h.tip.Head.Size(), Reason: reason(fmt.Sprintf("the daemon panicked %s: %v", where, p)), Stack: string(debug.Stack())}
+		}
+	}()
+	f()
+}
+
+// Health is the daemon's own judgement; healthy if it has none. A panic in it
+// poisons the host, as one in Saturation does.
+func (h *Host) Health() (health Health) {
+	if d, ok := h.daemon.(HealthReporter); ok && h.poison == nil {
+		h.contain("in Health", func() { health = d.Health() })
+	}
 	if h.poison != nil {
 		return Health{Unhealthy, h.poison.Error()}
 	}
-	if d, ok := h.daemon.(HealthReporter); ok {
-		return d.Health()
-	}
-	return Health{}
+	return health
 }
 
 // Saturation is how busy the daemon says it is, 0 to 1.
-func (h *Host) Saturation() float64 {
-	d, ok := h.daemon.(SaturationReporter)
-	if !ok {
-		return 0
+func (h *Host) Saturation() (load float64) {
+	if d, ok := h.daemon.(SaturationReporter); ok && h.poison == nil {
+		h.contain("in Saturation", func() { load = d.Saturation() })
 	}
-	load := d.Saturation()
 	if math.IsNaN(load) { // 0/0: nothing to do
 		return 0
 	}

@@ -59,3 +59,24 @@ func TestSaturationIsANumber(t *testing.T) {
 		require.Equal(t, want, got, "%v", given)
 	}
 }
+
+// sick panics when it is asked how it is.
+type sick struct{ counter }
+
+func (s *sick) Health() host.Health { panic("no pulse") }
+func (s *sick) Saturation() float64 { panic("no scale") }
+
+// A daemon that panics when it is asked how it is, is not well; the process goes on.
+func TestPanicInHealthIsContained(t *testing.T) {
+	h := newHost(t, &sick{})
+	var health host.Health
+	require.NotPanics(t, func() { health = h.Health() })
+	require.Equal(t, host.Unhealthy, health.State)
+	require.Contains(t, health.Reason, "no pulse")
+	require.ErrorIs(t, h.Poisoned(), host.ErrPoisoned)
+
+	h = newHost(t, &sick{})
+	require.NotPanics(t, func() { require.Zero(t, h.Saturation()) })
+	require.ErrorIs(t, h.Poisoned(), host.ErrPoisoned)
+	require.Equal(t, host.Unhealthy, h.Health().State)
+}
