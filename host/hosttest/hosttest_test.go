@@ -77,6 +77,10 @@ type curious struct{ counter }
 
 func (c *curious) Query([]byte) ([]byte, error) { c.n++; return nil, nil }
 
+type jumpy struct{ counter } // a question that it does not know ends it
+
+func (j *jumpy) Query([]byte) ([]byte, error) { panic("what?") }
+
 type keeper struct{ kept []byte } // keeps the event's bytes
 
 func (k *keeper) Name() string { return "keeper" }
@@ -154,6 +158,7 @@ func TestEachBrokenPromiseIsFound(t *testing.T) {
 	require.ErrorContains(t, run(t, "snapshot round trip", func() host.Daemon { return new(secretive) }), "implement host.Stateful")
 	require.ErrorContains(t, run(t, "event and outputs", func() host.Daemon { return new(thrifty) }), "not a buffer that is used again")
 	require.ErrorContains(t, run(t, "event and outputs", func() host.Daemon { return new(vandal) }), "must not be changed")
+	require.ErrorContains(t, run(t, "query", func() host.Daemon { return new(jumpy) }), "panicked")
 	s, err := newSuite(func() host.Daemon { return new(keeper) }, events())
 	require.NoError(t, err)
 	require.Contains(t, string(s.first[1].Outputs[0]), "\xdb", "the suite overwrites the bytes that a daemon may not keep")
