@@ -221,6 +221,9 @@ func behind(st *standby.Status, lag string) (string, error) {
 	}
 	behind := active.ContactMillis // nothing newer than that is known of here
 	if own.BacklogEvents > 0 {
+		if own.CheckpointAge < 0 {
+			return "this member does not know how old its state is", nil
+		}
 		behind = max(behind, own.CheckpointAge)
 	}
 	if known := time.Duration(behind) * time.Millisecond; active.ContactMillis < 0 || known > age {

@@ -108,6 +108,9 @@ func TestLag(t *testing.T) {
 		{10, 100, 5000, "2s", false},
 		{-1, 900, 50, "100", false},
 		{0, 900, -1, "1h", false},
+		{10, -1, 50, "1h", false}, // no checkpoint, or one that is not known any more: its state may be of any age
+		{10, -1, 50, "10", true},
+		{0, -1, 50, "1s", true},
 	} {
 		own.BacklogEvents, own.CheckpointAge, active.ContactMillis = c.backlog, c.age, c.contact
 		for _, path := range []string{"/standby", "/any"} {
