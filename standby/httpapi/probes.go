@@ -213,9 +213,9 @@ func behind(st *standby.Status, lag string) (string, error) {
 		return "no active is known: nobody can tell how far behind this member is", nil
 	case own.BacklogEvents < 0:
 		return "this member does not know how far behind it is", nil
-	case err == nil:
-		if uint64(own.BacklogEvents) > events {
-			return fmt.Sprintf("this member is %d events behind", own.BacklogEvents), nil
+	case err == nil: // what it has not applied, and what the active had and has not come here
+		if n := uint64(own.BacklogEvents) + max(active.Seq, own.Seq) - own.Seq; n > events {
+			return fmt.Sprintf("this member is %d events behind", n), nil
 		}
 		return "", nil
 	}

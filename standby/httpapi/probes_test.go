@@ -78,6 +78,40 @@ func TestReadyTellsItsChecks(t *testing.T) {
 	require.Equal(t, 200, g.call("b", "GET", "/readyz?exclude=active,history", "").status)
 }
 
+// What the active has and this member has not heard of is missing in its answers too.
+func TestLagCountsWhatHasNotArrived(t *testing.T) {
+	g := newGroup(t, httpapi.Config{})
+	for _, c := range []struct {
+		active, own uint64
+		backlog     int64
+		lag         string
+		ok          bool
+	}{
+		{1000, 1000, 0, "0", true},
+		{1000, 990, 0, "10", true},
+		{1000, 989, 0, "10", false},
+		{1000, 995, 5, "10", true},
+		{1000, 995, 6, "10", false},
+		{990, 1000, 0, "0", true}, // the active was asked a moment ago
+	} {
+		g.members["b"].tweak = func(st *standby.Status) {
+			st.Seq = c.own
+			for i := range st.Members {
+				switch st.Members[i].Name {
+				case st.Member:
+					st.Members[i].Seq, st.Members[i].BacklogEvents = c.own, c.backlog
+				case st.Active:
+					st.Members[i].Seq = c.active
+				}
+			}
+		}
+		for _, path := range []string{"/standby", "/any"} {
+			res := g.call("b", "GET", path+"?lag="+c.lag, "")
+			require.Equal(t, c.ok, res.status == 200, "%+v: %s", c, res.body)
+		}
+	}
+}
+
 // A standby is asked how old its answers may be.
 func TestLag(t *testing.T) {
 	g := newGroup(t, httpapi.Config{})
