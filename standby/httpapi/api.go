@@ -341,14 +341,21 @@ func flag(params map[string]string, name string) (bool, error) {
 }
 
 // unheard says what the end of a call's time means: for a call that changes
-// something nobody knows, for others nothing happened.
+// something nobody knows, for others nothing happened. Such a call has no number
+// to be sent again with: what became of it is to be looked up.
 func unheard(err error, changes bool) error {
+	var unsure *standby.UncertainError
+	if changes && errors.As(err, &unsure) && unsure.Remedy == "" {
+		return &standby.UncertainError{Reason: unsure.Reason, Remedy: lookUp}
+	}
 	if err == nil || errors.Is(err, standby.ErrUncertain) ||
 		!errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	if changes {
-		return &standby.UncertainError{Reason: err.Error(), Remedy: "see status and history"}
+		return &standby.UncertainError{Reason: err.Error(), Remedy: lookUp}
 	}
 	return &wire.Problem{Code: wire.Busy, Text: "not done in time: " + err.Error(), RetryAfterMS: 100, Remedy: "nothing happened: retry"}
 }
+
+const lookUp = "see status and history"

@@ -36,7 +36,7 @@ func (a *api) onActive(c *call, max int, timeout time.Duration, again bool, h fu
 	c.r = c.r.WithContext(ctx)
 	err := h(c)
 	if to := a.elsewhere(err); to != "" {
-		return a.forward(c, to, again)
+		err = a.forward(c, to, again)
 	}
 	return unheard(err, !again)
 }

@@ -7,11 +7,13 @@ import (
 	"iter"
 	"log/slog"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/understudy-ha/understudy/chain"
+	"github.com/understudy-ha/understudy/standby"
 	"github.com/understudy-ha/understudy/standby/httpapi"
 	"github.com/understudy-ha/understudy/standby/httpapi/wire"
 )
@@ -91,3 +93,35 @@ func TestForwardedOperationIsTraceable(t *testing.T) {
 type panicky struct{ *fake }
 
 func (p *panicky) Outputs(context.Context, uint64) iter.Seq2[chain.Output, error] { panic("test") }
+
+// An operation has no number to be sent again with: who does not know whether it
+// happened is told where to look, also by a member that only forwards.
+func TestUncertainOperationSaysWhereToLook(t *testing.T) {
+	g := newGroup(t, httpapi.Config{})
+	g.peers["a"] = strings.TrimPrefix(serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		panic(http.ErrAbortHandler)
+	})), "http://")
+	for _, path := range []string{"/v1/sync", "/v1/switchover", "/v1/step-down"} {
+		p := g.call("b", "POST", path, "").problem(t)
+		require.Equal(t, wire.Uncertain, p.Code, path)
+		require.Equal(t, "see status and history", p.Remedy, path)
+	}
+	p := g.call("b", "POST", "/v1/events", `{"payload":"x"}`).problem(t)
+	require.Equal(t, wire.Uncertain, p.Code)
+	require.Contains(t, p.Remedy, "resend")
+
+	h, err := httpapi.New(httpapi.Config{Group: &doubtful{g.members["a"]}})
+	require.NoError(t, err)
+	g.urls["a"] = serve(t, h)
+	p = g.call("a", "POST", "/v1/sync", "").problem(t)
+	require.Equal(t, wire.Uncertain, p.Code)
+	require.Equal(t, "see status and history", p.Remedy)
+}
+
+// doubtful does not know whether its checkpoint was sealed.
+type doubtful struct{ *fake }
+
+func (d *doubtful) Sync(context.Context) (standby.SyncResult, error) {
+	return standby.SyncResult{}, &standby.UncertainError{Reason: "test"}
+}
