@@ -216,7 +216,11 @@ func (f *fake) AwaitActive(ctx context.Context) {
 	}
 }
 
+// History begins with the first active.
 func (f *fake) History(_ context.Context, limit int) ([]standby.Promotion, error) {
+	if name, _ := f.Active(); name == "" {
+		return nil, nil
+	}
 	return []standby.Promotion{{Term: 7, To: "a"}}[:min(1, limit)], nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/understudy-ha/understudy/chain"
 	"github.com/understudy-ha/understudy/continuity"
+	"github.com/understudy-ha/understudy/standby"
 	"github.com/understudy-ha/understudy/standby/httpapi/wire"
 )
 
@@ -141,7 +142,7 @@ func (a *api) history(c *call) error {
 	if err != nil {
 		return unheard(err, false)
 	}
-	return writeJSON(c.w, http.StatusOK, map[string]any{"promotions": append(ps[:0:0], ps...)})
+	return writeJSON(c.w, http.StatusOK, map[string]any{"promotions": append([]standby.Promotion{}, ps...)})
 }
 
 // head is a line to keep: what a later proof is checked against.

@@ -261,3 +261,10 @@ func TestPanicAfterHalfAnAnswerBreaksItOff(t *testing.T) {
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	require.Empty(t, string(rest))
 }
+
+// A list without anything in it is a list.
+func TestHistoryOfAYoungGroup(t *testing.T) {
+	g := newGroup(t, httpapi.Config{})
+	g.all.change(func() { g.all.active = "" })
+	require.JSONEq(t, `{"promotions": []}`, string(g.call("b", "GET", "/v1/history", "").body))
+}
