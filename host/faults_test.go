@@ -80,3 +80,19 @@ func TestPanicInHealthIsContained(t *testing.T) {
 	require.ErrorIs(t, h.Poisoned(), host.ErrPoisoned)
 	require.Equal(t, host.Unhealthy, h.Health().State)
 }
+
+// silent gives an output without a byte.
+type silent struct{ echo }
+
+func (silent) Process(chain.Event) ([][]byte, error) { return [][]byte{nil, []byte("x")}, nil }
+
+// An output without a byte is one all the same: in JSON it is an empty text, as
+// when it is read from a disk, and not null.
+func TestEmptyOutputIsNotNil(t *testing.T) {
+	h := newHost(t, silent{})
+	st, err := h.Deliver(event(1, "1"))
+	require.NoError(t, err)
+	require.Equal(t, [][]byte{{}, []byte("x")}, st.Outputs)
+	require.NotNil(t, st.Outputs[0])
+	require.Equal(t, chain.OutputRoot(1, [][]byte{nil, []byte("x")}), st.Link.OutputRoot)
+}

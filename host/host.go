@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/understudy-ha/understudy/chain"
@@ -215,7 +216,23 @@ func (h *Host) process(ev chain.Event, input chain.Hash) (outs [][]byte, err err
 	if size > h.cfg.MaxStepBytes {
 		h.poison = &PoisonError{Seq: ev.Seq, Reason: fmt.Sprintf("event and outputs have %d bytes, the limit is %d", size, h.cfg.MaxStepBytes)}
 	}
-	return outs, nil
+	return present(outs), nil
+}
+
+// present has empty bytes for each nil: what JSON says of an output is then the
+// same as after it was read from a disk.
+func present(outs [][]byte) [][]byte {
+	isNil := func(o []byte) bool { return o == nil }
+	if !slices.ContainsFunc(outs, isNil) {
+		return outs
+	}
+	outs = slices.Clone(outs) // the daemon may give the same list to many hosts
+	for i := range outs {
+		if isNil(outs[i]) {
+			outs[i] = []byte{}
+		}
+	}
+	return outs
 }
 
 func digest(ev *chain.Event) chain.Hash {
