@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 	"slices"
 )
 
@@ -18,10 +19,18 @@ func (s Sketch) Add(producer string) Sketch { return s | sketchBits(producer) }
 // Has says whether the producer may have been seen; false is certain.
 func (s Sketch) Has(producer string) bool { b := sketchBits(producer); return s&b == b }
 
+// mayFollow says whether one producer more, or none, can make s of prev.
+func (s Sketch) mayFollow(prev Sketch) bool {
+	return prev&^s == 0 && bits.OnesCount64(uint64(s&^prev)) <= sketchSize
+}
+
+// sketchSize is how many bits a producer has in a sketch.
+const sketchSize = 3
+
 func sketchBits(producer string) Sketch {
 	id := producerDigest(producer)
 	var s Sketch
-	for i, set := 0, 0; set < 3 && i < len(id); i++ {
+	for i, set := 0, 0; set < sketchSize && i < len(id); i++ {
 		if b := Sketch(1) << (id[i] & 63); s&b == 0 {
 			s |= b
 			set++

@@ -16,6 +16,7 @@ var (
 	ErrTime   = errors.New("link from before its parent")
 	ErrCount  = errors.New("link with wrong counts")
 	ErrKind   = errors.New("link of a wrong kind")
+	ErrSketch = errors.New("link with another sketch of the producers")
 )
 
 // Tip is everything that is needed to extend a chain: its head and the
@@ -127,6 +128,8 @@ func Validate(prev Head, root Hash, l *Link) error {
 		l.Outputs == p.Outputs && l.OutputRoot != emptyRoot,
 		l.Flags&(Rejected|Refused) != 0 && l.Outputs != p.Outputs:
 		return fmt.Errorf("%w: %d outputs after %d", ErrCount, l.Outputs, p.Outputs)
+	case (l.Kind != KindStep || l.Flags&(Rejected|Refused) != 0) && l.Horizon != p.Horizon, !l.Horizon.mayFollow(p.Horizon):
+		return fmt.Errorf("%w: %016x after %016x", ErrSketch, uint64(l.Horizon), uint64(p.Horizon))
 	case l.Kind != KindStep && l.Flags != Rooted:
 		return fmt.Errorf("%w: a %s link with flags %#x", ErrKind, l.Kind, uint8(l.Flags))
 	case l.Flags&Rooted == 0 && !l.PrevRoot.IsZero(), l.Flags&Rooted != 0 && l.PrevRoot != root:

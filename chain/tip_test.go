@@ -100,6 +100,39 @@ func TestAppendRefuses(t *testing.T) {
 	require.NoError(t, tip.Append(&good))
 }
 
+// The sketch of the producers only grows, by what one producer can set, and only
+// with an event that was processed.
+func TestAppendRefusesAnotherSketch(t *testing.T) {
+	tip, err := chain.Genesis(testkit.Founding(1))
+	require.NoError(t, err)
+	first := step(&tip, 7, chain.Rooted)
+	require.NoError(t, tip.Append(&first))
+	seal := tip.Next(chain.Draft{Kind: chain.KindSeal, Term: first.Term})
+	rejected := step(&tip, 8, chain.Rejected)
+	good := step(&tip, 8, 0)
+	require.NotEqual(t, first.Horizon, good.Horizon)
+	for name, c := range map[string]struct {
+		link    chain.Link
+		horizon chain.Sketch
+	}{
+		"record":   {seal, good.Horizon},
+		"rejected": {rejected, good.Horizon},
+		"lost":     {good, good.Horizon &^ first.Horizon},
+		"too many": {good, ^chain.Sketch(0)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, before := c.link, tip
+			l.Horizon = c.horizon
+			require.ErrorIs(t, tip.Append(&l), chain.ErrSketch)
+			require.Equal(t, before, tip)
+		})
+	}
+	for _, l := range []chain.Link{seal, rejected, good} {
+		again := tip
+		require.NoError(t, again.Append(&l))
+	}
+}
+
 func TestNoAllocation(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
