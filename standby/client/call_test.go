@@ -16,6 +16,7 @@ import (
 	"github.com/understudy-ha/understudy/standby"
 	"github.com/understudy-ha/understudy/standby/client"
 	"github.com/understudy-ha/understudy/standby/httpapi"
+	"github.com/understudy-ha/understudy/standby/httpapi/wire"
 )
 
 // Outputs are gone once every member said so.
@@ -43,6 +44,26 @@ func TestPrunedHereIsNotPrunedEverywhere(t *testing.T) {
 		require.EqualValues(t, 1, out.Number)
 	}
 	require.EqualValues(t, 2, calls.Load())
+}
+
+// Whoever begins at the oldest output that is kept misses none that a member has.
+func TestOldestIsThatOfAllMembers(t *testing.T) {
+	var urls []string
+	for _, oldest := range []uint64{15, 10, 20} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusGone)
+			json.NewEncoder(w).Encode(&wire.Problem{Text: "pruned", Code: wire.Pruned, Oldest: oldest})
+		}))
+		t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
+		urls = append(urls, s.URL)
+	}
+	c := newClient(t, client.Config{Members: urls})
+	defer closeNow(t, c)
+	var pruned *standby.PrunedError
+	for _, err := range c.Outputs(t.Context(), 1, true) {
+		require.ErrorAs(t, err, &pruned)
+	}
+	require.EqualValues(t, 10, pruned.Oldest)
 }
 
 // An answer that is too long is not asked for again.

@@ -1,13 +1,16 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/understudy-ha/understudy/chain"
@@ -88,7 +91,7 @@ var errStopped = errors.New("the reader has enough")
 // endless, the end of a stream is the end.
 func (c *Client) follow(ctx context.Context, path func() string, endless bool, line func([]byte) error) error {
 	var wait backoff
-	pruned := make(map[int]bool) // members that have it no more
+	pruned := make(map[int]*standby.PrunedError) // what members said that have it no more
 	for turn := 0; ; turn++ {
 		member := (c.first() + turn) % len(c.cfg.Members)
 		lines := 0
@@ -101,6 +104,7 @@ func (c *Client) follow(ctx context.Context, path func() string, endless bool, l
 			clear(pruned)
 		}
 		var p *wire.Problem
+		var gone *standby.PrunedError
 		switch {
 		case errors.Is(err, errStopped):
 			return err
@@ -109,9 +113,9 @@ func (c *Client) follow(ctx context.Context, path func() string, endless bool, l
 		case err == nil && !endless:
 			c.prefer(member)
 			return nil
-		case errors.Is(err, standby.ErrPruned): // another member may keep more
-			if pruned[member] = true; len(pruned) == len(c.cfg.Members) {
-				return err
+		case errors.As(err, &gone): // another member may keep more
+			if pruned[member] = gone; len(pruned) == len(c.cfg.Members) {
+				return slices.MinFunc(slices.Collect(maps.Values(pruned)), func(a, b *standby.PrunedError) int { return cmp.Compare(a.Oldest, b.Oldest) })
 			}
 		case errors.As(err, &p) && !retriable(err) && p.Code != wire.Internal:
 			return err
