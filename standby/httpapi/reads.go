@@ -3,8 +3,10 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"math"
 	"net/http"
+	"time"
 
 	"github.com/understudy-ha/understudy/chain"
 	"github.com/understudy-ha/understudy/continuity"
@@ -55,7 +57,14 @@ func (a *api) outputs(c *call) error {
 	ctx, cancel := context.WithCancelCause(c.r.Context())
 	defer cancel(nil)
 	s.beat(a.cfg.Limits.Heartbeat, cancel)
+	if follow {
+		go a.inTouch(ctx, cancel)
+	}
 	for out, err := range a.cfg.Group.Outputs(ctx, from) {
+		if alone := context.Cause(ctx); err != nil && errors.Is(alone, standby.ErrNotActive) {
+			s.fail(a, alone)
+			return nil
+		}
 		if err != nil {
 			if ctx.Err() == nil {
 				s.fail(a, err)
@@ -72,6 +81,28 @@ func (a *api) outputs(c *call) error {
 		}
 	}
 	return nil
+}
+
+// aloneBeats is for how many heartbeats a member may know no active and go on
+// with outputs: longer than elections take.
+const aloneBeats = 4
+
+// inTouch calls lost when this member has known no active for so long. It may be
+// cut off, and what comes to the others does not come here.
+func (a *api) inTouch(ctx context.Context, lost func(error)) {
+	tick := time.NewTicker(a.cfg.Limits.Heartbeat)
+	defer tick.Stop()
+	for alone := 0; alone < aloneBeats; alone++ {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if name, _ := a.cfg.Group.Active(); name != "" {
+			alone = -1
+		}
+	}
+	lost(&standby.NotActiveError{})
 }
 
 // watch streams this member's status: now and after each change.

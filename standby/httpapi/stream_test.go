@@ -162,3 +162,24 @@ func TestReaderThatDoesNotRead(t *testing.T) {
 	_, err := io.Copy(io.Discard, resp.Body)
 	require.Error(t, err, "it does not look complete")
 }
+
+// To a member that is cut off no more outputs come, and it says nothing but that
+// it is alive. Who follows them there is sent away.
+func TestMemberThatIsCutOffEndsItsOutputs(t *testing.T) {
+	g := newGroup(t, httpapi.Config{Limits: httpapi.Limits{Heartbeat: time.Millisecond}})
+	g.happen("1", "2")
+	g.all.change(func() { g.all.active = "" })
+	for from, outputs := range map[string]int{"1": 2, "3": 0} {
+		res := g.call("b", "GET", "/v1/outputs?follow=1&from="+from, "")
+		var lines [][]byte
+		for _, line := range res.lines() {
+			if len(line) > 0 { // no heartbeat
+				lines = append(lines, line)
+			}
+		}
+		require.Len(t, lines, outputs+1)
+		var p wire.Problem
+		require.NoError(t, json.Unmarshal(lines[outputs], &p))
+		require.Equal(t, wire.NotActive, p.Code)
+	}
+}
