@@ -96,6 +96,10 @@ func (a *api) eventStream(c *call) error {
 				a.counts.result(&r)
 			}
 			out = wire.AppendResult(out, &r)
+			if len(out) >= maxPiece { // outputs may be a thousand times what their events are
+				s.write(out, false) // an error comes again below
+				out = out[:0]
+			}
 		}
 		if err := s.write(out, true); err != nil {
 			panic(http.ErrAbortHandler) // the reader is gone, or does not read
