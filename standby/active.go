@@ -162,9 +162,13 @@ func (a *activation) poll() {
 	}
 }
 
-// inlets are the queues from which the loop takes more now.
+// inlets are the queues from which the loop takes more now. In a drain it is none:
+// while leadership moves Raft takes no entry, so also a query would end the role.
 func (a *activation) inlets() (in chan *submission, asks chan *ask) {
-	if !a.drained && len(a.backlog) < a.n.g.cfg.EntrySteps {
+	if a.drained {
+		return nil, nil
+	}
+	if len(a.backlog) < a.n.g.cfg.EntrySteps {
 		in = a.intake.ch
 	}
 	if len(a.queries) < cap(a.asks) {

@@ -280,6 +280,9 @@ func (n *node) relinquish(ctx context.Context, cause error) (again bool) {
 	if err == nil || ctx.Err() != nil || n.raft.State() != raft.Leader {
 		return false
 	}
+	if errors.Is(err, raft.ErrLeadershipTransferInProgress) {
+		return false // a switchover's, which restarts Raft if it comes to nothing
+	}
 	n.log.Warn("leadership could not be given away; raft is restarted", "err", err, "cause", cause)
 	n.cancel(errRestart)
 	return false

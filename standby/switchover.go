@@ -243,8 +243,8 @@ func (g *Group) handOver(ctx context.Context, n *node, a *activation, to string)
 	return false, &UncertainError{Reason: fmt.Sprintf("the leadership transfer failed (%v), and this member restarts its part in the group", err), Remedy: "see status for who is active"}
 }
 
-// drain shuts the intake and waits until nothing is in flight. What is queued
-// stays queued and is answered with where to go once the role has moved.
+// drain shuts the intake and waits until nothing is in flight. What is queued,
+// queries too, stays queued and is answered with where to go once the role has moved.
 func (a *activation) drain(ctx context.Context) error {
 	err := a.do(ctx, func() { a.drained = true })
 	if err == nil {
@@ -252,7 +252,7 @@ func (a *activation) drain(ctx context.Context) error {
 	}
 	for err == nil {
 		idle := false
-		if err = a.do(ctx, func() { idle = a.inflight == 0 && len(a.backlog) == 0 }); err != nil || idle {
+		if err = a.do(ctx, func() { idle = a.inflight == 0 && len(a.backlog) == 0 && len(a.queries) == 0 }); err != nil || idle {
 			break
 		}
 		select {
