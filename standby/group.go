@@ -270,7 +270,7 @@ func (g *Group) Close(ctx context.Context) error {
 		if a := n.active.Load(); a != nil {
 			a.daemon(ctx, "the shutdown", func(h *host.Host) { h.Control(host.Shutdown{Grace: time.Second}) })
 			if len(g.voters()) > 1 {
-				g.handOver(ctx, n, a, "")
+				g.handOver(ctx, n, a, g.heir(ctx))
 			}
 		}
 	}

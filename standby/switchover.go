@@ -198,14 +198,13 @@ func (n *node) verified(manifest chain.Hash) bool {
 	return slices.ContainsFunc(refs, func(r fsm.CheckpointRef) bool { return r.Seal.Manifest == manifest && r.Verified() })
 }
 
-// handOver drains the active and transfers leadership. If the transfer fails
-// intake opens again. It reports whether leadership has moved.
+// handOver drains the active and transfers leadership, to any member if none is
+// named: which one is asked before, since one may have been cut off since it was
+// last heard of. If the transfer fails intake opens again. It reports whether
+// leadership has moved.
 func (g *Group) handOver(ctx context.Context, n *node, a *activation, to string) (bool, error) {
 	if err := a.drain(ctx); err != nil {
 		return false, err
-	}
-	if to == "" {
-		to = g.successor()
 	}
 	if to != "" {
 		var notice plannedNotice
@@ -217,7 +216,9 @@ func (g *Group) handOver(ctx context.Context, n *node, a *activation, to string)
 			notice.Release, err = chain.SignRelease(g.cfg.Keys.Log, g.id.Origin, notice.Anchor, notice.Term, to)
 		}
 		if err == nil {
-			err = g.peers.plan(ctx, to, &notice)
+			told, cancel := context.WithTimeout(ctx, 2*time.Second) // nothing is served meanwhile
+			err = g.peers.plan(told, to, &notice)
+			cancel()
 		}
 		if err != nil {
 			a.undrain()
@@ -282,11 +283,12 @@ func (g *Group) StepDown(ctx context.Context, hold time.Duration) error {
 	if len(g.voters()) < 2 {
 		return &RefusedError{Reason: "there is no other member to take over"}
 	}
-	if _, err := g.target(ctx, ""); err != nil {
+	to, err := g.target(ctx, "")
+	if err != nil {
 		return err
 	}
 	g.hold.Store(time.Now().Add(hold).UnixNano())
-	if _, err := g.handOver(ctx, a.n, a, ""); err != nil {
+	if _, err := g.handOver(ctx, a.n, a, to); err != nil {
 		if !errors.Is(err, ErrUncertain) {
 			g.hold.Store(0)
 		}

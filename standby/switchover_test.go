@@ -1,6 +1,7 @@
 package standby
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -51,6 +52,36 @@ func TestWhatComesDuringATransfer(t *testing.T) {
 				require.Same(t, n, old.node.Load(), "its Raft was restarted")
 				c.must("p", 2, "y")
 				c.check()
+			})
+		})
+	}
+}
+
+// A member that was cut off a moment ago is not the one to which the role goes: the
+// queue would be shut until the caller's deadline.
+func TestRoleGoesToAMemberThatAnswers(t *testing.T) {
+	for _, what := range []string{"step-down", "shutdown"} {
+		t.Run(what, func(t *testing.T) {
+			simulate(t, func(t *testing.T) {
+				c := newCluster(t, 5, newTally)
+				c.must("p", 1, "x")
+				c.settled()
+				old := c.active()
+				time.Sleep(3 * time.Second)
+				gone := old.successor()
+				require.NotEmpty(t, gone)
+				c.sw.Isolate(gone, c.others(gone)...)
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				defer cancel()
+				start := time.Now()
+				if what == "shutdown" {
+					go old.Close(ctx)
+				} else {
+					go old.StepDown(ctx, time.Minute)
+				}
+				c.eventually("another one is active", func() bool { return c.active() != old })
+				require.Less(t, time.Since(start), 5*time.Second)
+				require.NotEqual(t, gone, c.active().cfg.Member)
 			})
 		})
 	}
