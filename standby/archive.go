@@ -36,6 +36,7 @@ type archive struct {
 	target  chain.Head    // committed head below which a hole may be
 	outputs uint64        // outputs committed up to target
 	waiting []*fsm.Result // committed after the hole, in order
+	bytes   int           // in them, about
 	dropped bool          // waiting overflowed: the hole reaches to target
 	healing bool          // the healer appends now
 	lost    error         // what is on the disk is unknown, or not all is kept: only a restart helps
@@ -43,8 +44,24 @@ type archive struct {
 	tree    []chain.Hash
 }
 
-// maxWaiting bounds the results kept in memory while a hole is healed.
-const maxWaiting = 4096
+// What bounds the results kept in memory while a hole is healed. A group of one
+// has nobody to fetch from: the bytes alone do not end it.
+const (
+	maxWaiting      = 4096
+	maxWaitingBytes = 64 << 20
+)
+
+// weight is about what a result takes in memory.
+func weight(r *fsm.Result) int {
+	n := len(r.Links)*chain.LinkSize + len(r.Record)
+	for i := range r.Steps {
+		n += len(r.Steps[i].Payload)
+		for _, o := range r.Steps[i].Outputs {
+			n += len(o)
+		}
+	}
+	return n
+}
 
 // aim notes the newest entry that was handed over.
 func (a *archive) aim(r *fsm.Result) {
@@ -59,12 +76,13 @@ func (a *archive) keep(r *fsm.Result) {
 	}
 	a.aim(r)
 	switch {
-	case len(a.waiting) < maxWaiting && !a.dropped:
+	case len(a.waiting) < maxWaiting && (a.bytes < maxWaitingBytes || a.alone) && !a.dropped:
 		a.waiting = append(a.waiting, r)
+		a.bytes += weight(r)
 	case a.alone:
 		a.stop(fmt.Errorf("%d entries cannot be archived, and no other member keeps them", len(a.waiting)))
 	default:
-		a.waiting, a.dropped = nil, true
+		a.waiting, a.bytes, a.dropped = nil, 0, true
 	}
 	a.hole.notify()
 }
@@ -81,7 +99,8 @@ func (a *archive) drain() error {
 				return err
 			}
 		}
-		a.waiting = a.waiting[1:]
+		a.waiting[0] = nil
+		a.waiting, a.bytes = a.waiting[1:], a.bytes-weight(r)
 	}
 	return nil
 }
@@ -140,7 +159,7 @@ func (a *archive) reset(tip *chain.Tip) {
 	defer a.mu.Unlock()
 	a.takeAll() // what the state before brought
 	size, outs := tip.Head.Size(), tip.Head.Link.Outputs
-	a.waiting, a.dropped = nil, false
+	a.waiting, a.bytes, a.dropped = nil, 0, false
 	a.target, a.outputs = tip.Head, outs
 	if a.alone {
 		if err := a.resume(tip); err != nil {

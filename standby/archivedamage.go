@@ -32,7 +32,7 @@ func (a *archive) scrub(from uint64) uint64 {
 	if err != nil {
 		a.log.Error("the history cannot be cut", "err", err)
 	}
-	a.waiting, a.dropped = nil, true
+	a.waiting, a.bytes, a.dropped = nil, 0, true
 	a.hole.notify()
 	return next
 }

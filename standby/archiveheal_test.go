@@ -2,8 +2,10 @@ package standby
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -96,4 +98,34 @@ func TestServedOutputsAreBounded(t *testing.T) {
 		require.Equal(t, 200, w.Code)
 		require.Less(t, w.Body.Len(), maxPeerManifest/4, "the other member refuses the answer, each time")
 	}
+}
+
+// What waits while a hole is healed is bounded in bytes as well: entries may have
+// megabytes each, and what does not wait the other members have.
+func TestWaitingEntriesAreBoundedInBytes(t *testing.T) {
+	h, other := newHandover(t), newHandover(t)
+	h.disk.Hook = func(op, name string) error {
+		if op == "write" && strings.HasPrefix(name, "outputs") {
+			return errors.New("no space left on device")
+		}
+		return nil
+	}
+	outs := [][]byte{make([]byte, 1<<20), make([]byte, 1<<20), make([]byte, 1<<20)}
+	for range 40 {
+		h.step(outs)
+		other.step(outs)
+		h.a.catchUp()
+		other.a.catchUp()
+		bytes := 0
+		for _, r := range h.a.waiting {
+			bytes += len(r.Steps[0].Outputs) * len(outs[0])
+		}
+		require.LessOrEqual(t, bytes, 80<<20)
+	}
+	h.disk.Hook = nil
+	require.False(t, h.a.whole())
+	require.NoError(t, h.a.heal(t.Context(), neighbor{other.a}))
+	require.True(t, h.a.whole())
+	require.NoError(t, h.a.hist.Check(h.tip.Frontier))
+	require.EqualValues(t, 121, h.a.outs.Next())
 }
