@@ -39,6 +39,19 @@ func (g *Group) eligible() error {
 	return nil
 }
 
+// roleNow is what this member does, or that it takes no part for good, whatever
+// role it had since: it says the same to its own callers and to the other members.
+func (g *Group) roleNow(n *node, diverged error) roleState {
+	r := *n.role.Load()
+	switch q := g.quarantine.Load(); {
+	case diverged != nil:
+		r.role, r.phase, r.reason = RoleFailed, "", diverged.Error()
+	case q != nil && r.role == RoleStandby:
+		r.role, r.reason = RoleFailed, (*q).Error()
+	}
+	return r
+}
+
 // position is what this member says of itself, with the hash of the link at
 // seq if it has come so far.
 func (g *Group) position(seq uint64) *position {
@@ -53,7 +66,7 @@ func (g *Group) position(seq uint64) *position {
 		head, diverged = s.Head(), s.Diverged()
 		pos.Applied, _ = s.Applied()
 	})
-	r := n.role.Load()
+	r := g.roleNow(n, diverged)
 	pos.Role, pos.Phase, pos.Reason = r.role, r.phase, r.reason
 	pos.Term, pos.Seq, pos.Head = head.Link.Term, head.Seq(), head.Hash
 	pos.Restored, pos.HostInput = n.replica.restoredSeq.Load(), n.replica.hostSeq.Load()
@@ -68,10 +81,7 @@ func (g *Group) position(seq uint64) *position {
 	}
 	err := g.eligible()
 	if diverged != nil {
-		pos.Role, err = RoleFailed, diverged
-	}
-	if g.quarantine.Load() != nil && pos.Role == RoleStandby {
-		pos.Role = RoleFailed
+		err = diverged
 	}
 	pos.Eligible = err == nil
 	if err != nil {
@@ -97,13 +107,14 @@ func (g *Group) Status() Status {
 	var handoff chain.Handoff
 	var refs []fsm.CheckpointRef
 	var head chain.Head
+	var diverged error
 	n.machine.Read(func(s *fsm.State) {
-		head, refs = s.Head(), s.Checkpoints()
+		head, refs, diverged = s.Head(), s.Checkpoints(), s.Diverged()
 		_, handoff, _ = s.Active()
 		st.Floor = s.Floor()
 		st.JournalSteps, st.JournalBytes = s.JournalSize()
 	})
-	r := n.role.Load()
+	r := g.roleNow(n, diverged)
 	st.Role, st.Phase, st.Reason = r.role, r.phase, r.reason
 	st.Term, st.Seq, st.Head = head.Link.Term, head.Seq(), head.Hash
 	st.Inputs, st.Outputs = head.Link.Inputs, head.Link.Outputs
