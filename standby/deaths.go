@@ -68,7 +68,7 @@ func (g *Group) acquit(r *fsm.Result) {
 			continue
 		}
 		done := func(d *poison.Death) bool {
-			return !d.Replay && d.Input == l.Input && l.Seq >= d.Seq && (l.Flags&chain.Refused == 0 || d.Sequence > 0)
+			return !d.Replay && d.Input == l.Input && l.Term > d.Term && (l.Flags&chain.Refused == 0 || d.Sequence > 0)
 		}
 		g.poison.Forget(done)
 		g.told.forget(done)

@@ -184,6 +184,40 @@ func TestDeathOfAnInnocent(t *testing.T) {
 	})
 }
 
+// The same where the event comes to an earlier place than where it was when the
+// process was killed: what was in flight before it was lost with that process.
+func TestDeathOfAnInnocentBehindLostEvents(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		var kill atomic.Bool
+		m := newMorgue(t, 3, func(_ string, ev chain.Event) bool {
+			return string(ev.Payload) == "slow" && kill.CompareAndSwap(true, false)
+		}, func(cfg *Config) { cfg.EntrySteps = 4 })
+		m.must("p", 1, "x")
+		m.settled()
+		old := m.active()
+		m.sw.Isolate(old.cfg.Member, m.others(old.cfg.Member)...)
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		for range 20 {
+			go old.Deliver(ctx, Event{Payload: []byte("lost")})
+		}
+		time.Sleep(10 * time.Millisecond)
+		kill.Store(true)
+		go old.Deliver(ctx, Event{Producer: "p", Sequence: 2, Payload: []byte("slow")})
+		require.Equal(t, old.cfg.Member, m.bury())
+		m.sw.Heal()
+		m.active()
+		m.start(old.cfg.Member)
+		m.eventually("the death is known", func() bool { return len(m.active().accusations()) == 1 })
+		require.False(t, m.must("p", 2, "slow").Refused)
+		m.settled()
+		time.Sleep(5 * time.Second)
+		for _, x := range m.members {
+			require.Empty(t, x.group().accusations())
+		}
+	})
+}
+
 // A member that was active long before a death, and is gone for good, says
 // nothing by its silence.
 func TestLongDeadAccuseNobody(t *testing.T) {
