@@ -280,8 +280,17 @@ func (g *Group) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("the member is still stopping: %w", ctx.Err())
 	}
-	g.closing.Do(func() { g.closed = g.closeStores() })
-	return g.closed
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		g.closing.Do(func() { g.closed = g.closeStores() })
+	}()
+	select {
+	case <-closed:
+		return g.closed
+	case <-ctx.Done():
+		return fmt.Errorf("the member's files are still being closed; where the disk hangs, end this process: %w", ctx.Err())
+	}
 }
 
 func (g *Group) closeStores() error {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/understudy-ha/understudy/internal/durable"
 )
 
 // standby is a member that is not the active and has a state.
@@ -160,5 +162,56 @@ func TestHangsCountUntilTheyComeBack(t *testing.T) {
 		close(until)
 		synctest.Wait()
 		require.Zero(t, g.hung.Load())
+	})
+}
+
+// stuckFS is a disk that does not let go of its scratch pages.
+type stuckFS struct {
+	durable.FS
+	until chan struct{}
+}
+
+type stuckPage struct {
+	durable.Scratch
+	until chan struct{}
+}
+
+func (s stuckFS) Sub(dir string) durable.FS { return stuckFS{s.FS.Sub(dir), s.until} }
+
+func (s stuckFS) Scratch(name string, size int64) (durable.Scratch, error) {
+	p, err := s.FS.Scratch(name, size)
+	return stuckPage{p, s.until}, err
+}
+
+func (p stuckPage) Close() error {
+	<-p.until
+	return p.Scratch.Close()
+}
+
+// A disk that hangs while the files are closed holds up Close only until its deadline.
+func TestCloseOnAHangingDisk(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		until := make(chan struct{})
+		c := newCluster(t, 3, newTally, func(cfg *Config) { cfg.Env.FS = stuckFS{cfg.Env.FS, until} })
+		c.must("p", 1, "x")
+		s := c.standby()
+		ended := make(chan error)
+		go func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			ended <- s.Close(ctx)
+		}()
+		select {
+		case err := <-ended:
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.ErrorContains(t, err, "end this process")
+		case <-time.After(time.Minute):
+			t.Error("it waits for the disk")
+			go func() { <-ended }()
+		}
+		close(until)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		require.NoError(t, s.Close(ctx))
 	})
 }
