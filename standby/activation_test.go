@@ -316,3 +316,26 @@ func TestQueueBytesBoundWhatHasNoAnswer(t *testing.T) {
 		})
 	}
 }
+
+// A group of one that is closed commits what is in flight, as a larger one does
+// before it hands over: its sender has a receipt and no doubt.
+func TestCloseOfAGroupOfOne(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		c := newCluster(t, 1, newTally)
+		c.must("p", 1, "x")
+		g := c.active()
+		disk := c.members[g.cfg.Member].disk
+		disk.stall()
+		got := make(chan error, 1)
+		go func() {
+			_, err := g.Deliver(t.Context(), Event{Payload: []byte("y")})
+			got <- err
+		}()
+		time.Sleep(10 * time.Millisecond)
+		time.AfterFunc(100*time.Millisecond, disk.repair)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		require.NoError(t, g.Close(ctx))
+		require.NoError(t, <-got)
+	})
+}

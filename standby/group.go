@@ -271,6 +271,8 @@ func (g *Group) Close(ctx context.Context) error {
 			a.daemon(ctx, "the shutdown", func(h *host.Host) { h.Control(host.Shutdown{Grace: time.Second}) })
 			if len(g.voters()) > 1 {
 				g.handOver(ctx, n, a, g.heir(ctx))
+			} else {
+				a.drain(ctx)
 			}
 		}
 	}
