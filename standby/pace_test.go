@@ -187,3 +187,26 @@ func TestDrainOfAFullJournal(t *testing.T) {
 		require.ErrorIs(t, got, ErrBusy)
 	})
 }
+
+// How long a checkpoint waits for the member whose turn it is to verify it is no
+// matter of clocks: where they were a day ahead when it was made, and that member
+// cannot, the other one does so as soon as ever, and the journal does not stay full.
+func TestTurnsPassWhateverTheClocksSaid(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		c := newCluster(t, 3, newTally, func(cfg *Config) {
+			cfg.MaxJournalSteps, cfg.SyncInterval = 20, time.Hour
+			day := cfg.Env.Now
+			cfg.Env.Now = func() time.Time { return day().Add(24 * time.Hour) }
+		})
+		g := c.active()
+		p := c.members[c.others(g.cfg.Member)[0]].group().node.Load().replica
+		hold := make(chan struct{})
+		defer close(hold)
+		go p.call(t.Context(), func() { <-hold })
+		for n := uint64(1); n <= 300; n++ {
+			start := time.Now()
+			c.must("p", n, "x")
+			require.Less(t, time.Since(start), time.Minute, "event %d", n)
+		}
+	})
+}

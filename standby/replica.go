@@ -36,6 +36,8 @@ type replica struct {
 	verified map[chain.Hash]bool // manifests in use that this member's own replay agrees with
 	failed   chain.Hash          // manifest whose verification failed: not tried again
 	again    time.Time           // when it is after all, as it only hung; zero: never
+	newest   chain.Hash          // manifest of the newest checkpoint
+	since    time.Time           // when this member first saw it
 }
 
 func newReplica(n *node) *replica {
@@ -169,6 +171,9 @@ func (r *replica) sync(ctx context.Context) error {
 		return r.follow(ctx, head)
 	}
 	newest := &refs[len(refs)-1]
+	if newest.Seal.Manifest != r.newest {
+		r.newest, r.since = newest.Seal.Manifest, time.Now()
+	}
 	if !r.again.IsZero() && time.Now().After(r.again) {
 		r.failed, r.again = chain.Hash{}, time.Time{} // a full journal waits for this one: no other will come
 	}

@@ -37,8 +37,9 @@ func (r *replica) mustVerify(ref *fsm.CheckpointRef) bool {
 	return turns[(int(d[0])<<8|int(d[1]))%len(turns)] == n.g.cfg.Member
 }
 
-// overdue says that nobody has verified the checkpoint within a sync interval, or
-// soon enough for a journal that is long.
+// overdue says that nobody has verified the newest checkpoint within a sync interval,
+// or soon enough for a journal that is long, since this member first saw it: the time
+// that is recorded with it is another member's.
 func (r *replica) overdue(ref *fsm.CheckpointRef) bool {
 	cfg := &r.n.g.cfg
 	patience := cfg.SyncInterval
@@ -48,7 +49,7 @@ func (r *replica) overdue(ref *fsm.CheckpointRef) bool {
 		}
 	})
 	return cfg.VerifySync != VerifyOff && !ref.Verified() && r.failed != ref.Seal.Manifest &&
-		!r.verified[ref.Seal.Manifest] && time.Since(time.Unix(0, ref.Time)) > patience
+		!r.verified[ref.Seal.Manifest] && time.Since(r.since) > patience
 }
 
 // longPatience is how long the member whose turn it is has to verify a checkpoint
