@@ -2,7 +2,9 @@ package standby
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -168,5 +170,35 @@ func TestPromotionTakesOverAVerification(t *testing.T) {
 		require.Positive(t, h[0].Replayed)
 		c.must("p", n+1, "after")
 		c.check()
+	})
+}
+
+// broken does not restore.
+type broken struct {
+	tally
+	tries *atomic.Int64
+}
+
+func (d *broken) Restore([]byte) error {
+	d.tries.Add(1)
+	return errors.New("no such format")
+}
+
+// A checkpoint that a standby's daemon does not restore is tried again now and then,
+// not with each event: it may have gigabytes.
+func TestFailedRestoreIsTriedAtAPace(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		var tries atomic.Int64
+		c := newCluster(t, 3, func() host.Daemon { return &broken{tries: &tries} }, func(cfg *Config) { cfg.SyncInterval = time.Hour })
+		c.must("p", 1, "x")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		c.active().Sync(ctx)
+		before := tries.Load()
+		for n := uint64(2); n <= 200; n++ {
+			c.must("p", n, "x")
+			time.Sleep(10 * time.Millisecond)
+		}
+		require.Less(t, tries.Load()-before, int64(40))
 	})
 }

@@ -38,6 +38,8 @@ type replica struct {
 	again    time.Time           // when it is after all, as it only hung; zero: never
 	newest   chain.Hash          // manifest of the newest checkpoint
 	since    time.Time           // when this member first saw it
+	problem  error               // why it could not be had
+	retry    time.Time           // not before then
 }
 
 func newReplica(n *node) *replica {
@@ -172,24 +174,21 @@ func (r *replica) sync(ctx context.Context) error {
 	}
 	newest := &refs[len(refs)-1]
 	if newest.Seal.Manifest != r.newest {
-		r.newest, r.since = newest.Seal.Manifest, time.Now()
+		r.newest, r.since, r.retry = newest.Seal.Manifest, time.Now(), time.Time{}
 	}
 	if !r.again.IsZero() && time.Now().After(r.again) {
 		r.failed, r.again = chain.Hash{}, time.Time{} // a full journal waits for this one: no other will come
 	}
-	var problem error
-	if r.host == nil || newest.Seal.Seq > r.restoredSeq.Load() {
-		if r.mustVerify(newest) && r.failed != newest.Seal.Manifest && !r.deadlyUnder(refs) {
-			problem = r.verify(ctx, refs)
+	if began := time.Now(); began.After(r.retry) {
+		if r.problem = r.bring(ctx, refs); r.problem != nil { // each committed entry is a turn
+			r.retry = time.Now().Add(min(time.Second+time.Since(began), 10*time.Second))
 		}
-		problem = errors.Join(problem, r.restoreNewest(ctx, refs))
-	} else if r.overdue(newest) && !r.deadlyUnder(refs) {
-		problem = r.verify(ctx, refs) // the member whose turn it was has not done so
 	}
 	if ctx.Err() != nil {
+		r.retry = time.Time{}
 		return ctx.Err()
 	}
-	problem = errors.Join(problem, r.report(ctx, refs))
+	problem := errors.Join(r.problem, r.report(ctx, refs))
 	maps.DeleteFunc(r.verified, func(manifest chain.Hash, _ bool) bool {
 		return !slices.ContainsFunc(refs, func(ref fsm.CheckpointRef) bool { return ref.Seal.Manifest == manifest })
 	})
@@ -201,6 +200,21 @@ func (r *replica) sync(ctx context.Context) error {
 		problem = fmt.Errorf("checkpoint at seq %d was not verified by this member's replay: fix the daemon's snapshot or its determinism", newest.Seal.Seq)
 	}
 	return problem
+}
+
+// bring verifies and restores the newest checkpoint, as far as that is due here.
+func (r *replica) bring(ctx context.Context, refs []fsm.CheckpointRef) (problem error) {
+	newest := &refs[len(refs)-1]
+	if r.host == nil || newest.Seal.Seq > r.restoredSeq.Load() {
+		if r.mustVerify(newest) && r.failed != newest.Seal.Manifest && !r.deadlyUnder(refs) {
+			problem = r.verify(ctx, refs)
+		}
+		return errors.Join(problem, r.restoreNewest(ctx, refs))
+	}
+	if r.overdue(newest) && !r.deadlyUnder(refs) {
+		return r.verify(ctx, refs) // the member whose turn it was has not done so
+	}
+	return nil
 }
 
 // restoreNewest restores the newest checkpoint that can be had into a fresh
