@@ -1,8 +1,10 @@
 package durable
 
 import (
+	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"sync"
 	"syscall"
 )
@@ -62,7 +64,19 @@ func (m *mapped) WriteAt(p []byte, off int64) (int, error) {
 	if off < 0 || off+int64(len(p)) > int64(len(m.b)) {
 		return 0, io.ErrShortWrite
 	}
-	return copy(m.b[off:], p), nil
+	return store(m.b[off:], p)
+}
+
+// store copies to mapped memory. A page that the kernel cannot give, since the
+// disk is full or cannot be read, is a fault, which would end the whole process.
+func store(to, b []byte) (n int, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("a page of a mapped file: %v", fault)
+		}
+	}()
+	return copy(to, b), nil
 }
 
 // Touch writes the last byte, which is nobody's.
