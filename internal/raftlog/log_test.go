@@ -134,3 +134,30 @@ func TestLogConcurrent(t *testing.T) {
 	require.True(t, equal(want, content(t, l)))
 	require.NoError(t, l.Close())
 }
+
+// A disk that is full for a moment, in which nothing is appended, is nothing that
+// ends the log: the mark before is as good, and is written anew in the next silence.
+func TestMarkThatFindsNoRoom(t *testing.T) {
+	p := newPlug()
+	l := small(t, p.fs())
+	require.NoError(t, l.StoreLog(entry(1, 1, 100)))
+	for _, what := range []string{"write", "sync"} {
+		tried := false
+		p.mem.Hook = func(op, name string) error {
+			if op == what && name == "log/"+markFile {
+				tried = true
+				return errPower
+			}
+			return nil
+		}
+		l.markIdle(l.frame)
+		require.True(t, tried)
+		require.NotEqual(t, l.frame, l.marked)
+	}
+	p.mem.Hook = nil
+	l.markIdle(l.frame)
+	require.Equal(t, l.frame, l.marked)
+	require.NoError(t, l.StoreLog(entry(2, 1, 100)))
+	p.restore(func() bool { return false })
+	require.Len(t, content(t, small(t, p.fs())), 2)
+}

@@ -25,7 +25,7 @@ func (l *Log) markIdle(seen uint64) uint64 {
 	l.write.Lock()
 	defer l.write.Unlock()
 	if l.failed == nil && l.frame == seen && l.frame != l.marked {
-		_ = l.fail(l.writeMark()) // the next append reports it
+		_ = l.writeMark() // else the one before is as good, and it is tried again: both list the same segments
 	}
 	return l.frame
 }
