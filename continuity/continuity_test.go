@@ -307,6 +307,29 @@ func TestHandoffsSayWhatWas(t *testing.T) {
 	}
 }
 
+// Each handoff raises the term: it is what fences off the actives before.
+func TestHandoffsRaiseTheTerm(t *testing.T) {
+	for raise, good := range map[int]bool{1: true, 0: false, -1: false} {
+		m := newMemory().handoff("b").steps(3)
+		held, at := m.held(3), m.active.Term
+		h := chain.Handoff{
+			Reason: chain.ReasonActiveFailed, Term: uint64(int(at) + raise), OldTerm: at, Seq: m.Size(), PrevHandoff: m.changes[0],
+			Roster: m.f.Roster.Digest(), OldMember: "b", Member: "a", Anchor: chain.AnchorOf(&m.tip),
+		}
+		require.NoError(t, h.Sign(testkit.Keys("a").Log))
+		rec := h.Marshal()
+		m.records[m.Size()], m.active, m.changes = rec, h, append(m.changes, m.Size())
+		l := m.tip.Next(chain.Draft{Kind: chain.KindHandoff, Term: h.Term, Input: chain.RecordDigest(chain.KindHandoff, rec)})
+		m.tip.Extend(&l, l.Hash()) // Append would not take it
+		m.note(&l)
+		b, err := continuity.Prove(m, m.f, held.Size, m.treeHead("a"), m.changes)
+		if err == nil {
+			_, err = continuity.Verify(b, held, m.f)
+		}
+		require.Equal(t, good, err == nil, "from term %d to %d: %v", at, h.Term, err)
+	}
+}
+
 // No proof comes from damaged hashes, and no root to sign.
 func TestDamagedHashes(t *testing.T) {
 	m := newMemory()

@@ -265,6 +265,8 @@ func (p *bundle) checkHandoffs(v *Verdict, th *TreeHead, f *chain.Founding) (mem
 			return fail("the record is anchored elsewhere than its link")
 		case !ok || m.Flags&chain.Voter == 0 || !rec.Verify(m.LogKey) || rec.Roster != roster:
 			return fail("it is not signed by a member of the roster")
+		case rec.Term <= rec.OldTerm:
+			return fail("it goes from term %d to %d", rec.OldTerm, rec.Term)
 		case l.Seq < a && (len(p.handoffs) != 1 || l.Term != term):
 			return fail("it lies before what is held")
 		case l.Seq >= a && (rec.OldTerm != term || known && rec.PrevHandoff != prev || !known && rec.PrevHandoff >= a):
