@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"iter"
 	"net/http"
 	"net/http/httptest"
@@ -42,6 +43,30 @@ func TestPrunedHereIsNotPrunedEverywhere(t *testing.T) {
 	for out, err := range c.Outputs(ctx, 1, false) {
 		require.NoError(t, err)
 		require.EqualValues(t, 1, out.Number)
+	}
+	require.EqualValues(t, 2, calls.Load())
+}
+
+// What stands between a reader and a member may fail in words of its own. To read
+// again does no harm.
+func TestFollowOutlastsAGateway(t *testing.T) {
+	var calls atomic.Int32
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if calls.Add(1) == 1 {
+			w.WriteHeader(http.StatusGatewayTimeout)
+			io.WriteString(w, `{"error":"upstream timed out","code":"gateway_timeout"}`)
+			return
+		}
+		line, _ := json.Marshal(&chain.Output{Number: 1, Seq: 1, Term: 1})
+		w.Write(append(line, '\n'))
+	}))
+	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
+	c := newClient(t, client.Config{Members: []string{s.URL}})
+	defer closeNow(t, c)
+	for out, err := range c.Outputs(t.Context(), 1, true) {
+		require.NoError(t, err)
+		require.EqualValues(t, 1, out.Number)
+		break
 	}
 	require.EqualValues(t, 2, calls.Load())
 }

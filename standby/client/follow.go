@@ -117,7 +117,7 @@ func (c *Client) follow(ctx context.Context, path func() string, endless bool, l
 			if pruned[member] = gone; len(pruned) == len(c.cfg.Members) {
 				return slices.MinFunc(slices.Collect(maps.Values(pruned)), func(a, b *standby.PrunedError) int { return cmp.Compare(a.Oldest, b.Oldest) })
 			}
-		case errors.As(err, &p) && !retriable(err) && p.Code != wire.Internal:
+		case errors.As(err, &p) && !retriable(err) && !p.Code.Open():
 			return err
 		}
 		c.cfg.Logger.Debug("a stream has ended", "member", c.cfg.Members[member], "err", err)
