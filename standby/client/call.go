@@ -50,12 +50,24 @@ func problemOf(resp *http.Response) error {
 		if p.Code == wire.Unauthorized {
 			p.Forbidden = resp.StatusCode == http.StatusForbidden
 		}
-		if !p.Code.Known() && resp.StatusCode < 500 { // of a later version: the status says that nothing happened
-			p.Code = wire.BadRequest
+		if !p.Code.Known() { // of a later version, or of what stands between
+			p.Code = codeFor(resp.StatusCode, p.Code)
 		}
 		return p
 	}
 	return fmt.Errorf("%s answers %s: is that a member's API address? It says %.200q", resp.Request.URL.Host, resp.Status, text)
+}
+
+// codeFor is what a code that is not known means by its status: from 500 on, and
+// when the body was waited for, it stays open what happened; else nothing did.
+func codeFor(status int, unknown wire.Code) wire.Code {
+	switch {
+	case status >= 500, status == http.StatusRequestTimeout:
+		return unknown
+	case status == http.StatusTooManyRequests:
+		return wire.Busy
+	}
+	return wire.BadRequest
 }
 
 // answer is what a member said, in full.
@@ -91,7 +103,7 @@ var errTooMuch = errors.New("the answer is too long")
 
 // retriable errors may go away, and mean that nothing happened.
 func retriable(err error) bool {
-	return errors.Is(err, standby.ErrNotActive) || errors.Is(err, standby.ErrBusy) || errors.Is(err, standby.ErrClosed)
+	return errors.Is(err, standby.ErrNotActive) || errors.Is(err, standby.ErrBusy) || errors.Is(err, standby.ErrClosed) || codeOf(err) == wire.TooSlow
 }
 
 // call asks members until one answers or the context ends. What must not be

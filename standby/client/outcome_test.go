@@ -119,6 +119,37 @@ func TestOperationOfUnknownOutcome(t *testing.T) {
 	}
 }
 
+// A code that is not known and says to come again later is no refusal for good.
+func TestUnknownCodeThatSaysLater(t *testing.T) {
+	for _, status := range []int{http.StatusTooManyRequests, http.StatusRequestTimeout} {
+		all, members := group("a")
+		h, err := httpapi.New(httpapi.Config{Group: members[0]})
+		require.NoError(t, err)
+		var events, others atomic.Int32
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			calls := &others
+			if r.URL.Path == "/v1/events" {
+				calls = &events
+			}
+			if r.URL.Path == "/active" || calls.Add(1) > 1 {
+				h.ServeHTTP(w, r)
+				return
+			}
+			w.WriteHeader(status)
+			io.WriteString(w, `{"error":"come again later","code":"throttled"}`)
+		}))
+		t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
+		c := newClient(t, client.Config{Members: []string{s.URL}, Producer: "p"})
+		_, err = c.Deliver(t.Context(), []byte("x"))
+		require.NoError(t, err, status)
+		require.Equal(t, []string{"x"}, all.history())
+		others.Store(0)
+		_, err = c.Status(t.Context())
+		require.NoError(t, err, status)
+		closeNow(t, c)
+	}
+}
+
 // An event that was refused when it was sent again may have happened before.
 func TestRefusedSecondCopy(t *testing.T) {
 	all, members := group("a")
