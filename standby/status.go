@@ -207,8 +207,8 @@ func (g *Group) row(name string, head chain.Head, refs []fsm.CheckpointRef, acti
 		if len(refs) > 0 {
 			row.CheckpointSeq = refs[len(refs)-1].Seal.Seq
 		}
-	} else if pos.HostInput <= head.Seq() {
-		row.BacklogEvents = int64(head.Seq() - pos.HostInput)
+	} else { // the head was read a moment before
+		row.BacklogEvents = int64(max(head.Seq(), pos.Seq, pos.HostInput) - pos.HostInput)
 	}
 	for i := range refs {
 		if refs[i].Seal.Seq == row.CheckpointSeq && refs[i].Time > 0 {

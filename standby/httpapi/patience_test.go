@@ -62,7 +62,7 @@ func TestProbesNobodyReads(t *testing.T) {
 
 // A reader that takes what is written is not cut off, however much it is.
 func TestSteadyReaderIsNotCut(t *testing.T) {
-	g := newGroup(t, httpapi.Config{Limits: httpapi.Limits{WriteTimeout: 500 * time.Millisecond}})
+	g := newGroup(t, httpapi.Config{Limits: httpapi.Limits{WriteTimeout: 2 * time.Second}})
 	big := make([]byte, 1<<20)
 	g.members["a"].batch = func(evs []standby.Event) []standby.Result {
 		res := make([]standby.Result, len(evs))
@@ -84,7 +84,7 @@ func TestSteadyReaderIsNotCut(t *testing.T) {
 		k, err = io.ReadFull(resp.Body, b)
 		n += k
 		lines += strings.Count(string(b[:k]), "\n")
-		time.Sleep(5 * time.Millisecond) // never more than a hundredth of the patience
+		time.Sleep(10 * time.Millisecond) // a two-hundredth of the patience, which in all is over long before
 	}
 	if err == io.ErrUnexpectedEOF && lines == 64 {
 		err = nil
