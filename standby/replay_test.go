@@ -202,3 +202,31 @@ func TestFailedRestoreIsTriedAtAPace(t *testing.T) {
 		require.Less(t, tries.Load()-before, int64(40))
 	})
 }
+
+// heavy takes its time to be restored.
+type heavy struct{ tally }
+
+func (d *heavy) Restore(b []byte) error {
+	time.Sleep(4 * time.Second)
+	return d.tally.Restore(b)
+}
+
+// A failover does not wait for a restore that is under way: the host from before it
+// is warm.
+func TestTakeoverDuringARestore(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		c := newCluster(t, 3, func() host.Daemon { return &heavy{} }, func(cfg *Config) { cfg.SyncInterval, cfg.VerifySync = time.Hour, VerifyOff })
+		c.must("p", 1, "x")
+		a := c.active()
+		_, err := a.Sync(t.Context())
+		require.NoError(t, err)
+		c.must("p", 2, "y")
+		go a.Sync(t.Context())
+		time.Sleep(time.Second) // the standbys restore
+		start := time.Now()
+		c.kill(a.cfg.Member)
+		c.must("p", 3, "z")
+		require.Less(t, time.Since(start), time.Second)
+		c.check()
+	})
+}

@@ -26,6 +26,7 @@ type replica struct {
 	hostSeq     atomic.Uint64 // position of the host
 	progress    atomic.Uint64 // rises with everything done, for stall detection
 	trouble     atomic.Pointer[string]
+	restoring   chan struct{} // has room for the one that is under way
 
 	mu     sync.Mutex
 	cancel context.CancelFunc // of the turn that runs now
@@ -43,7 +44,7 @@ type replica struct {
 }
 
 func newReplica(n *node) *replica {
-	return &replica{n: n, calls: make(chan func()), verified: make(map[chain.Hash]bool)}
+	return &replica{n: n, calls: make(chan func()), restoring: make(chan struct{}, 1), verified: make(map[chain.Hash]bool)}
 }
 
 func (r *replica) run() {

@@ -57,10 +57,32 @@ func (r *replica) fresh(ctx context.Context) (*host.Host, error) {
 	})
 }
 
+// restore makes a host that nobody uses yet: a promotion does not wait for it but
+// goes on with the one from before. One at a time, as each has a whole state.
 func (r *replica) restore(ctx context.Context, seal *chain.Seal) (*host.Host, error) {
-	return leashed(ctx, r, "a restore", r.n.g.cfg.standbyStall(), func(ctx context.Context) (*host.Host, error) {
-		return r.n.restore(ctx, seal)
+	select {
+	case r.restoring <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	type restored struct {
+		h   *host.Host
+		err error
+	}
+	done := make(chan restored, 1)
+	r.n.goFunc(func() {
+		defer func() { <-r.restoring }()
+		h, err := leashed(ctx, r, "a restore", r.n.g.cfg.standbyStall(), func(ctx context.Context) (*host.Host, error) {
+			return r.n.restore(ctx, seal)
+		})
+		done <- restored{h, err}
 	})
+	select {
+	case got := <-done:
+		return got.h, got.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 func (r *replica) replay(ctx context.Context, h *host.Host, upTo uint64) error {
