@@ -148,8 +148,22 @@ func (s *sessions) note(st *Step, l *chain.Link, hash chain.Hash, firstOutput ui
 // minSilence is how long a producer was silent that is forgotten for another's sake.
 const minSilence = int64(time.Hour)
 
-func (s *sessions) crowded(now int64) bool {
-	return len(s.byName) >= int(s.limits.MaxProducers) && s.order.Front().Value.(*session).used > now-minSilence
+// maxSilent bounds how many producers are looked at for that.
+const maxSilent = 4096
+
+func (s *sessions) crowded(now int64, others int, heard func(string) bool) bool {
+	excess := len(s.byName) + others + 1 - int(s.limits.MaxProducers)
+	e := s.order.Front()
+	for looked := 0; excess > 0; looked++ {
+		if e == nil || looked == maxSilent || e.Value.(*session).used > now-minSilence {
+			return true
+		}
+		if !heard(e.Value.(*session).producer) { // else it comes again, in the place of the next one
+			excess--
+		}
+		e = e.Next()
+	}
+	return false
 }
 
 func (s *sessions) enqueue(q queued) {

@@ -36,3 +36,28 @@ func TestReasonsAreBoundedInSum(t *testing.T) {
 	require.Zero(t, s.words)
 	require.Zero(t, s.kept)
 }
+
+// Only who was silent for an hour is forgotten for another's sake, however many
+// come at once, and also if a silent one is heard of meanwhile.
+func TestCrowded(t *testing.T) {
+	set := chain.DefaultSettings()
+	set.MaxProducers = 3
+	s := newSessions(set)
+	now := 2 * minSilence
+	for name, used := range map[string]int64{"a": 0, "b": 0, "c": now} {
+		s.note(&Step{Producer: name, Sequence: 1}, &chain.Link{Time: used}, chain.Hash{}, 0)
+	}
+	s.order.MoveToBack(s.byName["c"])
+	heard := func(names string) func(string) bool {
+		return func(p string) bool { return strings.Contains(names, p) }
+	}
+	require.False(t, s.crowded(now, 0, heard("")))
+	require.False(t, s.crowded(now, 1, heard("")))
+	require.True(t, s.crowded(now, 2, heard("")))
+	require.True(t, s.crowded(now, 9, heard("")), "more than there are")
+	require.False(t, s.crowded(now, 0, heard("a")))
+	require.True(t, s.crowded(now, 1, heard("a")))
+	require.True(t, s.crowded(now, 0, heard("ab")))
+	s.forget(s.byName["a"])
+	require.False(t, s.crowded(now, 0, heard("bc")), "there is room")
+}

@@ -253,10 +253,13 @@ func (s *State) Active() (member string, h chain.Handoff, seq uint64) {
 // Session is the newest number applied of a producer.
 func (s *State) Session(producer string) (last uint64, known bool) { return s.sessions.last(producer) }
 
-// Crowded says that a new producer would have one forgotten that was heard of
-// less than an hour before now, and whose resent number 1 would then be taken
-// for a new producer's.
-func (s *State) Crowded(now int64) bool { return s.sessions.crowded(now) }
+// Crowded says that a new producer, after so many others that are on their way,
+// might have one forgotten that was heard of less than an hour before now, and
+// whose resent number 1 would then be taken for a new producer's. Who is heard of
+// now, by what is not committed yet, is never forgotten for long.
+func (s *State) Crowded(now int64, others int, heard func(producer string) bool) bool {
+	return s.sessions.crowded(now, others, heard)
+}
 
 // Receipt finds the receipt of one of a producer's newest events.
 func (s *State) Receipt(producer string, sequence uint64) (Receipt, bool) {

@@ -279,6 +279,40 @@ func TestNumberOneAfterManyProducers(t *testing.T) {
 	})
 }
 
+// So it is if the many come at once: those in flight count.
+func TestNumberOneAfterManyProducersAtOnce(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		f := testkit.Founding(1)
+		f.Settings.MaxProducers = 100
+		c := newClusterOf(t, f, newTally)
+		first := c.must("p", 1, "pay 1 EUR")
+		flood := func(from, n int) (recorded int) {
+			var evs []Event
+			for i := range n {
+				evs = append(evs, Event{Producer: fmt.Sprint("flood ", from+i), Sequence: 1, Payload: []byte("x")})
+			}
+			for _, r := range c.active().DeliverBatch(t.Context(), evs) {
+				if r.Err == nil {
+					recorded++
+				} else {
+					require.ErrorIs(t, r.Err, ErrBusy)
+				}
+			}
+			return recorded
+		}
+		require.Equal(t, 99, flood(0, 120))
+		again, err := c.active().Deliver(t.Context(), Event{Producer: "p", Sequence: 1, Payload: []byte("pay 1 EUR")})
+		require.NoError(t, err)
+		require.Equal(t, first.Seq, again.Seq)
+		time.Sleep(time.Hour)
+		c.must("p", 2, "not silent")
+		require.Equal(t, 99, flood(1000, 120), "who was silent for an hour makes room")
+		again, err = c.active().Deliver(t.Context(), Event{Producer: "p", Sequence: 2, Payload: []byte("not silent")})
+		require.NoError(t, err)
+		require.True(t, again.Duplicate)
+	})
+}
+
 // All that has no answer yet is bounded by queue_bytes: what waits, what is in
 // flight, and what repeats it.
 func TestQueueBytesBoundWhatHasNoAnswer(t *testing.T) {

@@ -12,15 +12,17 @@ import (
 // and not yet committed, on top of what the state machine knows. Owned by the
 // active loop.
 type flights struct {
-	byName  map[string]*flight
-	machine *fsm.Machine
-	now     func() int64
+	byName    map[string]*flight
+	strangers int // flights of producers that the state machine does not know yet
+	machine   *fsm.Machine
+	now       func() int64
 }
 
 // flight is one producer's events between first and last, all in flight.
 type flight struct {
-	last   uint64
-	events []*pending // numbers last-len+1 … last
+	last     uint64
+	events   []*pending // numbers last-len+1 … last
+	stranger bool
 }
 
 func newFlights(m *fsm.Machine, now func() int64) *flights {
@@ -43,7 +45,7 @@ func (f *flights) admit(p *pending, duplicate func(*pending, fsm.Receipt) Result
 	} else {
 		f.machine.Read(func(s *fsm.State) {
 			last, known = s.Session(ev.Producer)
-			crowded = !known && s.Crowded(f.now())
+			crowded = !known && s.Crowded(f.now(), f.strangers, f.flies)
 		})
 	}
 	switch {
@@ -75,6 +77,8 @@ func (f *flights) admit(p *pending, duplicate func(*pending, fsm.Receipt) Result
 	return false
 }
 
+func (f *flights) flies(producer string) bool { return f.byName[producer] != nil }
+
 // add notes that p was processed and is about to be proposed.
 func (f *flights) add(p *pending) {
 	if p.ev.Producer == "" {
@@ -83,6 +87,13 @@ func (f *flights) add(p *pending) {
 	fl := f.byName[p.ev.Producer]
 	if fl == nil {
 		fl = &flight{}
+		f.machine.Read(func(s *fsm.State) {
+			_, known := s.Session(p.ev.Producer)
+			fl.stranger = !known
+		})
+		if fl.stranger {
+			f.strangers++
+		}
 		f.byName[p.ev.Producer] = fl
 	}
 	fl.last = p.ev.Sequence
@@ -100,6 +111,7 @@ func (f *flights) drop(ps []*pending) {
 		fl.events = fl.events[:len(fl.events)-1]
 		fl.last--
 		if len(fl.events) == 0 {
+			f.introduced(fl)
 			delete(f.byName, ps[i].ev.Producer)
 		}
 	}
@@ -119,10 +131,20 @@ func (f *flights) landed(ps []*pending) {
 		if fl == nil {
 			continue
 		}
+		f.introduced(fl)
 		fl.events[0] = nil
 		fl.events = fl.events[1:]
 		if len(fl.events) == 0 {
 			delete(f.byName, p.ev.Producer)
 		}
+	}
+}
+
+// introduced counts a flight no more: the state machine knows its producer, or it
+// is over.
+func (f *flights) introduced(fl *flight) {
+	if fl.stranger {
+		fl.stranger = false
+		f.strangers--
 	}
 }

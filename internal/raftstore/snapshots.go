@@ -142,6 +142,9 @@ func (s *snapshotStore) seal(id string) error {
 			return err
 		}
 		fs := durable.OS(s.dir)
+		if err := fs.SyncDir("snapshots/" + id); err != nil { // Raft syncs the files in it, and the name of it
+			return err
+		}
 		if err := durable.WriteSealed(fs, "digests/"+id, d[:]); err != nil {
 			return err
 		}

@@ -74,8 +74,11 @@ const retain = 3
 // Open opens or makes the stores in a directory: the log and the votes,
 // snapshots/ and digests/. Damage is found before anything is used.
 func Open(dir string, o Options) (*Stores, error) {
-	if err := durable.OS(dir).MkdirAll("digests"); err != nil {
-		return nil, err
+	fs := durable.OS(dir)
+	for _, d := range []string{"digests", "snapshots"} {
+		if err := fs.MkdirAll(d); err != nil {
+			return nil, err
+		}
 	}
 	alone, err := durable.Lock(dir)
 	if err != nil {
@@ -90,10 +93,15 @@ func Open(dir string, o Options) (*Stores, error) {
 }
 
 func openIn(dir string, o Options) (*Stores, error) {
+	fs := durable.OS(dir)
+	for _, d := range []string{"snapshots", "digests", "."} { // names that a killed process left in memory count from now on
+		if err := fs.SyncDir(d); err != nil {
+			return nil, err
+		}
+	}
 	if err := checkSnapshots(dir); err != nil {
 		return nil, err
 	}
-	fs := durable.OS(dir)
 	old, err := aside(fs)
 	if err != nil {
 		return nil, err
