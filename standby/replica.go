@@ -244,6 +244,7 @@ func (r *replica) adopt(h *host.Host, restored uint64) {
 	r.host = h
 	r.restoredSeq.Store(restored)
 	r.hostSeq.Store(h.Head().Seq())
+	r.n.g.noteHealth(host.Health{}, 0) // another daemon, which has said nothing yet
 	r.moved()
 	r.n.g.changed.notify()
 }
