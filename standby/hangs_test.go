@@ -70,6 +70,24 @@ func TestHangingStaleQuery(t *testing.T) {
 	}
 }
 
+// Only the query on which the daemon hangs is to blame for it.
+func TestQueriesBehindAHangingOne(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		c, release := sleepyCluster(t, "")
+		defer release()
+		c.must("p", 1, "x")
+		a := c.active().node.Load().active.Load()
+		asks := []*ask{{request: []byte("fine")}, {request: []byte("hang")}, {request: []byte("fine")}, {check: true}}
+		require.NoError(t, a.do(t.Context(), func() { a.rebuild(a.answer(asks)) }))
+		require.NoError(t, asks[0].err)
+		require.ErrorIs(t, asks[1].err, errHung)
+		require.ErrorIs(t, asks[2].err, ErrBusy)
+		require.NoError(t, asks[3].err)
+		c.must("p", 2, "y")
+		c.check()
+	})
+}
+
 // A standby whose daemon hangs while it is restored ends when it is told to.
 func TestHangingRestoreOnAStandby(t *testing.T) {
 	simulate(t, func(t *testing.T) {

@@ -230,10 +230,13 @@ func (a *activation) answer(queries []*ask) error {
 		done = int(l.beats.Load() - before)
 	}
 	for i, q := range queries {
-		if i < done {
+		switch {
+		case i < done:
 			q.answer.Data, q.err = out[i].data, out[i].err
-		} else {
+		case i == done:
 			q.err = err
+		case !q.check: // not its fault
+			q.err = &BusyError{a.n.g.cfg.StallTimeout, "the daemon hung in another query and is rebuilt"}
 		}
 		q.answer.Seq, q.answer.Term, q.answer.Member = h.Head().Seq(), a.term, a.n.g.cfg.Member
 	}
