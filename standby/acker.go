@@ -50,6 +50,10 @@ var errNotProposed = errors.New("the entry was not committed")
 // may be refused without harm: nothing depends on it.
 var errNotAccepted = errors.New("refused by the state machine")
 
+// ackStep is how long an entry is waited for when the time for all of them is
+// over: it may have its answer already.
+const ackStep = 20 * time.Millisecond
+
 // await waits for one future with a deadline of our own: futures of a raft
 // that shuts down may never complete.
 func (a *activation) await(f raft.ApplyFuture) (*fsm.Result, error) {
@@ -64,9 +68,12 @@ func (a *activation) await(f raft.ApplyFuture) (*fsm.Result, error) {
 		select {
 		case err = <-done:
 			waiting = false
-		case <-ended: // Raft tells soon, unless it hangs
+		case <-ended: // Raft tells soon, unless it hangs: then of no entry
 			ended = nil
-			patience = a.n.g.cfg.StallTimeout
+			if a.given.IsZero() {
+				a.given = time.Now().Add(a.n.g.cfg.StallTimeout)
+			}
+			patience = max(time.Until(a.given), ackStep)
 			deadline.Reset(patience)
 		case <-deadline.C:
 			return nil, fmt.Errorf("no commit within %v", patience)

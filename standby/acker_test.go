@@ -29,6 +29,29 @@ func (a *promised) Error() error {
 
 func (a *promised) Response() any { return a.response }
 
+// A Raft that hangs is waited for once when the role has ended, and not with each
+// entry in flight.
+func TestEntriesInFlightShareTheirTime(t *testing.T) {
+	simulate(t, func(t *testing.T) {
+		n := &node{g: &Group{cfg: Config{CommitTimeout: time.Minute, StallTimeout: 2 * time.Second}}}
+		n.ctx, n.cancel = context.WithCancelCause(t.Context())
+		a := &activation{n: n}
+		var end context.CancelFunc
+		a.ctx, end = context.WithCancel(n.ctx)
+		end()
+		release := make(chan struct{})
+		defer close(release)
+		start := time.Now()
+		for range 16 {
+			_, err := a.await(&promised{release: release})
+			require.ErrorIs(t, outcome(err), ErrUncertain)
+		}
+		_, err := a.await(&promised{response: &fsm.Result{Status: fsm.Accepted}})
+		require.NoError(t, err, "what is answered is answered")
+		require.Less(t, time.Since(start), 3*time.Second)
+	})
+}
+
 // What became of an entry decides what producers are told: only what certainly
 // did not happen may be called so. A future may never answer (hashicorp/raft
 // issue 498), and an answer may be empty after a panic of the state machine.

@@ -46,6 +46,8 @@ type activation struct {
 	steps    *processing // the newest batch's results
 	scratch  fsm.Entry
 	past     []chain.Handoff // up to this activation's, once they were asked for
+
+	given time.Time // the acker's: until then it waits for a Raft that hangs, zero: the role has not ended
 }
 
 // ask is a query on its way.
