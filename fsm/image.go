@@ -196,7 +196,7 @@ func ReadState(r io.Reader, f *chain.Founding) (*State, error) {
 			return nil, fmt.Errorf("%w: journal entry of kind %d and ordinal %d", ErrImage, e.Kind, e.Ordinal)
 		}
 		s.journal.add(binary.BigEndian.Uint64(b), e, b[8:])
-		next += uint64(max(len(e.Steps), 1))
+		next += s.journal.entries[len(s.journal.entries)-1].links()
 	}
 	var digest chain.Hash
 	if _, err := io.ReadFull(br, digest[:]); err != nil || digest != h.Hash() {

@@ -60,9 +60,8 @@ func TestProbesNobodyReads(t *testing.T) {
 	require.Eventually(t, func() bool { return http.ConnState(state.Load()) == http.StateClosed }, 5*time.Second, 10*time.Millisecond, "the connection is %v for ever", http.ConnState(state.Load()))
 }
 
-// A reader that takes what is written is not cut off, however much it is.
-func TestSteadyReaderIsNotCut(t *testing.T) {
-	g := newGroup(t, httpapi.Config{Limits: httpapi.Limits{WriteTimeout: 2 * time.Second}})
+// bulky is the answer to a batch of 64 events, each with an output of a MiB.
+func (g *group) bulky(t *testing.T) *http.Response {
 	big := make([]byte, 1<<20)
 	g.members["a"].batch = func(evs []standby.Event) []standby.Result {
 		res := make([]standby.Result, len(evs))
@@ -76,7 +75,15 @@ func TestSteadyReaderIsNotCut(t *testing.T) {
 	ndjson(req)
 	resp, err := g.tr.RoundTrip(req)
 	require.NoError(t, err)
+	return resp
+}
+
+// A reader that takes what is written is not cut off, however much it is.
+func TestSteadyReaderIsNotCut(t *testing.T) {
+	g := newGroup(t, httpapi.Config{Limits: httpapi.Limits{WriteTimeout: 2 * time.Second}})
+	resp := g.bulky(t)
 	defer resp.Body.Close()
+	var err error
 	b := make([]byte, 256<<10)
 	lines, n := 0, 0
 	for err == nil {

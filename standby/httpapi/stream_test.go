@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
 
@@ -190,21 +189,9 @@ func TestMemberThatIsCutOffEndsItsOutputs(t *testing.T) {
 // the whole batch, and nothing of them is kept while the stream waits.
 func TestReceiptsAreNotPutTogether(t *testing.T) {
 	g := newGroup(t, httpapi.Config{})
-	big := make([]byte, 1<<20)
-	g.members["a"].batch = func(evs []standby.Event) []standby.Result {
-		res := make([]standby.Result, len(evs))
-		for i := range res {
-			res[i].Receipt = standby.Receipt{Seq: 1, Link: chain.Hash{1}, Outputs: 1, OutputData: [][]byte{big}}
-		}
-		return res
-	}
-	req, err := http.NewRequestWithContext(t.Context(), "POST", g.urls["a"]+"/v1/events", strings.NewReader(strings.Repeat("{\"payload\":\"x\"}\n", 64)))
-	require.NoError(t, err)
-	ndjson(req)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	resp, err := g.tr.RoundTrip(req)
-	require.NoError(t, err)
+	resp := g.bulky(t)
 	defer resp.Body.Close()
 	n, err := io.Copy(io.Discard, resp.Body)
 	require.NoError(t, err)
